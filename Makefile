@@ -1,0 +1,76 @@
+# One command for each chore; CI calls the same targets. A bare "make" lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The release that "millrace version" prints: the last tag, and how far the tree is from it.
+RELEASE  = $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/null))
+FUZZTIME ?= 30s
+BENCH    ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the static binary, bin/millrace
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.release=$(RELEASE)' -o bin/millrace ./cmd/millrace
+
+.PHONY: run
+run: build ## build, and start the demo: a proxy with its own origins
+	bin/millrace demo
+
+.PHONY: test
+test: ## run all tests
+	go test ./...
+
+.PHONY: race
+race: ## run all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+.PHONY: lint
+lint: bin/gofumpt bin/staticcheck ## check formatting (gofumpt), go vet, staticcheck
+	@unformatted=$$(bin/gofumpt -l .); if [ -n "$$unformatted" ]; then \
+		printf 'not formatted, run "make fmt":\n%s\n' "$$unformatted"; exit 1; fi
+	go vet ./...
+	bin/staticcheck ./...
+
+.PHONY: fmt
+fmt: bin/gofumpt ## format all Go files
+	bin/gofumpt -w .
+
+# Go fuzzes one target of one package at a time, so that they are looked for in the sources.
+.PHONY: fuzz
+fuzz: ## fuzz every target of the tree, FUZZTIME=30s each
+	@targets=$$(grep -rhoHE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' --exclude-dir=.git . | sort -u); \
+	while IFS=: read -r file func; do \
+		echo "fuzz: $$(dirname "$$file") $${func#func } for $(FUZZTIME)"; \
+		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime '$(FUZZTIME)' "$$(dirname "$$file")"; \
+	done <<<"$$targets"
+
+.PHONY: bench
+bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)
+	go run ./bench/harness $(BENCH)
+
+.PHONY: limits
+limits: bin/limit_copy bin/limit_splice ## build the two programs that only move bytes, the bench's lower limit
+
+.PHONY: deps
+deps: ## install what tests and bench need and is not there yet (Debian packages, Go modules)
+	tools/deps.sh
+	go mod download
+	cd tools && go mod download
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+bin/gofumpt bin/staticcheck: tools/go.mod tools/go.sum
+	CGO_ENABLED=0 go build -C tools -o ../bin/ tool
+	@touch bin/gofumpt bin/staticcheck
+
+bin/limit_%: bench/limit/limit_%.c
+	@mkdir -p bin
+	$(CC) -O2 -Wall -Wextra -o $@ $<

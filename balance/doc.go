@@ -1,0 +1,39 @@
+// Package balance decides which server of a group gets the next request, and learns from what came of it.
+//
+// It owns the state of the servers of one group: how many requests each has, and whether it rests after a
+// failed attempt to connect. It knows nothing of sockets, of HTTP, or of the configuration file, and it has
+// no clock: every time is a number of monotonic nanoseconds, not negative, that the caller supplies.
+//
+//	g, err := balance.New(servers, balance.Options{Algorithm: "fair", DisableTime: time.Second})
+//	...
+//	i, ok := g.Pick(now, &tried)
+//	if !ok {
+//		// every server rests or was tried: 503
+//	}
+//	if connect(i) != nil {
+//		g.Done(i, balance.OutcomeConnectFailed, now)
+//		tried.Add(i)
+//		// pick another
+//	}
+//	g.Connected(i)
+//	// relay the exchange
+//	g.Done(i, balance.OutcomeOK, now)
+//
+// # Rest
+//
+// Only a failed attempt to connect takes a server out of use. It then rests for Options.DisableTime. After
+// that exactly one Pick may take it, as a probe, while the others go on avoiding it; a connection made or an
+// answer received brings it back for everybody, another failure sends it back to rest. A probe that nothing
+// came of within DisableTime is forgotten and the next one allowed. A group of one server is no exception.
+//
+// # Concurrency
+//
+// A Group is shared by all loops. Its state is a few atomic words a server, on cache lines of the server's
+// own, and there are no locks. Two loops that pick at the very same moment may both see the same server as
+// the least busy one; counts are never lost for it, and the next Pick sees both.
+//
+// # Limitations
+//
+// The servers of a group are fixed. A Pick by the fair algorithm looks at each server in turn, up to the
+// first idle one, and so costs time in proportion to the servers that are busy.
+package balance

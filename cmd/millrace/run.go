@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"millrace/configs"
+	"millrace/loop"
+)
+
+func newRun() *cobra.Command {
+	var path string
+	command := &cobra.Command{
+		Use:   "run --config file",
+		Short: "Serve what a configuration file says",
+		Long: `run reads the configuration file, opens its listeners and serves until it is told
+to leave. It stays in the foreground.
+
+The log of the process goes to the standard error: as text on a terminal, as JSON
+otherwise. The access log goes where the file says.
+
+TERM or INT: drain and leave; the second one: leave at once. USR1: reopen the
+access log. HUP: nothing yet, since this version cannot reload.
+
+It exits with 0 after a drain, 1 when it could not start or run, 2 when the file is
+wrong: then it has said every problem, as check would.`,
+		Example: `  millrace run --config /etc/millrace.toml
+  kill -USR1 "$(pidof millrace)"     the access log was renamed: begin a new one
+  kill -TERM "$(pidof millrace)"     finish what is in flight and leave`,
+		Args:                  cobra.NoArgs,
+		DisableFlagsInUseLine: true,
+		RunE: func(command *cobra.Command, _ []string) error {
+			log := newLog(command.ErrOrStderr())
+			slog.SetDefault(log)
+			return run(path, log)
+		},
+	}
+	configFlag(command, &path)
+	return command
+}
+
+// run serves what the file at path says, until a signal ends it. What goes wrong is in the log already when it
+// returns.
+func run(path string, log *slog.Logger) error {
+	signals := catchSignals()
+	plan, err := load(path, log)
+	if plan == nil {
+		return err
+	}
+	srv, err := loop.Start(plan, log)
+	if err != nil {
+		log.Error("cannot start", "error", err)
+		return failure{code: exitFailed}
+	}
+	addresses := make([]string, len(plan.Listeners))
+	for i, a := range srv.Addrs() {
+		addresses[i] = a.String()
+	}
+	log.Info("serving", "config", path, "listeners", addresses, "version", version().String(), "pid", os.Getpid())
+	if err := serve(srv, signals, log); err != nil {
+		log.Error("stopped", "error", err)
+		return failure{code: exitFailed}
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// load compiles the file at path. It returns no plan when the file is wrong, and neither a plan nor an error when
+// it was told to leave: looking up names may take its time.
+func load(path string, log *slog.Logger) (*loop.Plan, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	var warnings configs.Problems
+	plan, err := configs.Load(ctx, path, configs.WithWarnings(&warnings))
+	if ctx.Err() != nil {
+		log.Info("told to leave before anything was served")
+		return nil, nil
+	}
+	for _, w := range warnings {
+		log.Warn(w.String())
+	}
+	if err == nil {
+		return plan, nil
+	}
+	var problems configs.Problems
+	if !errors.As(err, &problems) {
+		log.Error("cannot load the configuration", "error", err)
+		return nil, failure{code: exitWrong}
+	}
+	for _, p := range problems {
+		log.Error(p.String())
+	}
+	log.Error("the configuration is wrong; nothing is served", "config", path, "problems", len(problems))
+	return nil, failure{code: exitWrong}
+}

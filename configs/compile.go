@@ -1,0 +1,156 @@
+package configs
+
+import (
+	"net/netip"
+	"slices"
+
+	"millrace/balance"
+	"millrace/loop"
+	"millrace/remap"
+)
+
+// compiler makes the plan of a file without problems.
+type compiler struct {
+	*report
+	f    *file
+	plan *loop.Plan
+	// timeouts holds one of each: routes times listeners are many, and nearly all have the same.
+	timeouts map[loop.Timeouts]*loop.Timeouts
+	servers  int // so far, over all backends
+}
+
+func compile(r *report, f *file) *loop.Plan {
+	c := compiler{report: r, f: f, timeouts: make(map[loop.Timeouts]*loop.Timeouts)}
+	c.plan = &loop.Plan{
+		Loops:          int(f.Server.Loops.v),
+		MaxConnections: int(f.Server.MaxConnections.v),
+		DrainTimeout:   f.Server.DrainTimeout.v,
+		Limits: loop.Limits{
+			HeaderBytes:  int(f.Limits.HeaderBytes.v),
+			HeaderFields: int(f.Limits.HeaderFields.v),
+			BodyBytes:    int64(f.Limits.BodyBytes.v),
+		},
+	}
+	if f.AccessLog.Path.v != "off" {
+		c.plan.AccessLog = &loop.AccessLog{Path: f.AccessLog.Path.v, Format: f.AccessLog.format}
+	}
+	for i, l := range f.Listeners.items {
+		c.plan.Listeners = append(c.plan.Listeners, c.listener(i, l))
+	}
+	for i, b := range f.Backends.items {
+		c.plan.Backends = append(c.plan.Backends, c.backend(f.Backends.names[i], b))
+	}
+	rules := make([]remap.Rule, len(f.Routes.items))
+	for i, r := range f.Routes.items {
+		rules[i] = rule(r)
+		c.plan.Routes = append(c.plan.Routes, c.route(r))
+	}
+	c.plan.Table = remap.New(rules)
+	return c.plan
+}
+
+func (c *compiler) listener(index int, l *listener) *loop.Listener {
+	return &loop.Listener{
+		Index:    index,
+		Name:     l.Name.v,
+		Address:  l.bind.tcp,
+		Path:     l.bind.path,
+		Timeouts: c.effective(&l.Timeouts),
+		Position: c.src.at(l.Address.place),
+	}
+}
+
+func (c *compiler) backend(name string, b *backend) *loop.Backend {
+	backend := &loop.Backend{Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v)}
+	var weighted []balance.Server
+	seen := make(map[endpoint]bool)
+	for _, t := range b.targets {
+		for _, e := range t.endpoints() {
+			// A name may well share an address with another one, or with an entry that is an address.
+			if seen[e] {
+				continue
+			}
+			seen[e] = true
+			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Address: e.tcp, Path: e.path})
+			weighted = append(weighted, balance.Server{Name: e.String(), Weight: t.weight})
+			c.servers++
+		}
+	}
+	group, err := balance.New(weighted, balance.Options{Algorithm: b.Balance.v, DisableTime: b.DisableTime.v})
+	if err != nil {
+		// What a single key can get wrong has been checked; what remains is for the balancer to judge.
+		c.key(b.place, "cannot be balanced: %v", err)
+	}
+	backend.Group = group
+	return backend
+}
+
+// endpoints returns what a target has come to, in order.
+func (t *target) endpoints() []endpoint {
+	if t.valid() {
+		return []endpoint{t.endpoint}
+	}
+	list := make([]endpoint, len(t.addrs))
+	for i, a := range t.addrs {
+		list[i] = endpoint{tcp: netip.AddrPortFrom(a, t.port)}
+	}
+	return list
+}
+
+func (c *compiler) route(r *route) *loop.Route {
+	route := &loop.Route{Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items))}
+	var ofBackend *timeouts
+	if r.backend >= 0 {
+		route.Backend = c.plan.Backends[r.backend]
+		ofBackend = &c.f.Backends.items[r.backend].Timeouts
+	}
+	for i, l := range c.f.Listeners.items {
+		route.Timeouts[i] = c.effective(&r.Timeouts, ofBackend, &l.Timeouts)
+	}
+	return route
+}
+
+func rule(r *route) remap.Rule {
+	rule := remap.Rule{
+		Listeners: r.listeners,
+		Path:      r.Path.v,
+		Prefix:    r.Prefix.v,
+		Extension: r.Extension.v,
+		Pattern:   r.pattern,
+	}
+	for _, h := range r.Hosts.v {
+		rule.Hosts = append(rule.Hosts, h.v)
+	}
+	return rule
+}
+
+// effective returns the timeouts in force under several tables, the closest first; some may be nil. The defaults are
+// behind them all.
+func (c *compiler) effective(tables ...*timeouts) *loop.Timeouts {
+	merged := c.f.Timeouts
+	for _, table := range slices.Backward(tables) {
+		if table == nil {
+			continue
+		}
+		for i, t := range table.each() {
+			if t.given {
+				*merged.each()[i] = *t
+			}
+		}
+	}
+	t := loop.Timeouts{
+		ClientHeader: merged.ClientHeader.v,
+		ClientBody:   merged.ClientBody.v,
+		ClientWrite:  merged.ClientWrite.v,
+		ClientIdle:   merged.ClientIdle.v,
+		Connect:      merged.Connect.v,
+		Response:     merged.Response.v,
+		BackendRead:  merged.BackendRead.v,
+		TunnelIdle:   merged.TunnelIdle.v,
+	}
+	if same := c.timeouts[t]; same != nil {
+		return same
+	}
+	c.timeouts[t] = &t
+	return &t
+}

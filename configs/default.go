@@ -1,0 +1,53 @@
+package configs
+
+import "time"
+
+// setDefaults fills in what the file leaves open. What depends on other keys is left open still: the timeouts of
+// listeners, routes and backends, which compilation takes from [timeouts], and conditions of routes, which do
+// not restrict a route that does not have them.
+func (f *file) setDefaults() {
+	setDefault(&f.Server.Loops, 0)
+	setDefault(&f.Server.MaxConnections, 0)
+	setDefault(&f.Server.DrainTimeout, 30*time.Second)
+
+	setDefault(&f.Timeouts.ClientHeader, 10*time.Second)
+	setDefault(&f.Timeouts.ClientBody, 30*time.Second)
+	setDefault(&f.Timeouts.ClientWrite, 60*time.Second)
+	setDefault(&f.Timeouts.ClientIdle, 75*time.Second)
+	setDefault(&f.Timeouts.Connect, 8*time.Second)
+	setDefault(&f.Timeouts.Response, 60*time.Second)
+	setDefault(&f.Timeouts.BackendRead, 60*time.Second)
+	setDefault(&f.Timeouts.TunnelIdle, time.Hour)
+
+	setDefault(&f.Limits.HeaderBytes, 32<<10)
+	setDefault(&f.Limits.HeaderFields, 128)
+	setDefault(&f.Limits.BodyBytes, 0)
+
+	setDefault(&f.AccessLog.Path, "stdout")
+	setDefault(&f.AccessLog.Format, "combined")
+
+	for _, l := range f.Listeners.items {
+		if l.Address.ok {
+			setDefault(&l.Name, l.Address.v)
+		}
+		setDefault(&l.Protocol, "http")
+	}
+	for _, r := range f.Routes.items {
+		setDefault(&r.Exclude, false)
+	}
+	for _, b := range f.Backends.items {
+		setDefault(&b.Balance, "fair")
+		setDefault(&b.TTL, 60*time.Second)
+		setDefault(&b.SMax, 0)
+		setDefault(&b.DisableTime, time.Second)
+		for _, s := range b.Server.items {
+			setDefault(&s.Weight, 1)
+		}
+	}
+}
+
+func setDefault[T any](x *value[T], v T) {
+	if !x.given {
+		x.v, x.ok = v, true
+	}
+}

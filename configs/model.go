@@ -1,0 +1,274 @@
+package configs
+
+import (
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/internal/accesslog"
+)
+
+// The model is the file as Go types: a struct for each table, a field for each key, and the key's name in its tag.
+// Fields without a tag are what validation made of the others, for compilation.
+
+// place is where something stands.
+type place struct {
+	key       string // its path, as the file spells it
+	keyAt, at int    // offsets of the key and of the value
+}
+
+// value is one scalar, or one array of scalars.
+type value[T any] struct {
+	place
+	// given says that the file has the key; ok that v holds what the file says there, or the default. A key that
+	// is given and not ok has been reported. near says that the file has a key with nearly this name, which has been
+	// reported too, so that nothing is to be said about this one being missing.
+	given, ok, near bool
+	// text is the value as the file has it, for messages.
+	text string
+	v    T
+}
+
+func (x *value[T]) absent() bool { return !x.given && !x.near }
+func (x *value[T]) misspelt()    { x.near = true }
+
+// byteCount is a number of bytes.
+type byteCount int64
+
+// section is what all tables have.
+type section struct {
+	place
+	given, ok, near bool // as those of value
+}
+
+func (s *section) base() *section { return s }
+func (s *section) absent() bool   { return !s.given && !s.near }
+func (s *section) misspelt()      { s.near = true }
+
+// unread reports whether the file may have more of the table than the model.
+func (s *section) unread() bool { return s.near || s.given && !s.ok }
+
+// tables is an array of tables, in the order of the file.
+type tables[T any] struct {
+	section
+	items []*T
+}
+
+func (t *tables[T]) add() any {
+	item := new(T)
+	t.items = append(t.items, item)
+	return item
+}
+
+// named is a table of tables with names that the user chooses, in the order of the file.
+type named[T any] struct {
+	section
+	names []string
+	items []*T
+}
+
+func (n *named[T]) add(name string) any {
+	item := new(T)
+	n.names = append(n.names, name)
+	n.items = append(n.items, item)
+	return item
+}
+
+// file is the whole configuration.
+type file struct {
+	section
+	Server    server           `toml:"server"`
+	Timeouts  timeouts         `toml:"timeouts"`
+	Limits    limits           `toml:"limits"`
+	AccessLog accessLog        `toml:"access_log"`
+	Admin     admin            `toml:"admin"`
+	Listeners tables[listener] `toml:"listener"`
+	Routes    tables[route]    `toml:"route"`
+	Backends  named[backend]   `toml:"backend"`
+}
+
+type server struct {
+	section
+	Loops          value[int64]         `toml:"loops"`
+	MaxConnections value[int64]         `toml:"max_connections"`
+	DrainTimeout   value[time.Duration] `toml:"drain_timeout"`
+}
+
+// timeouts is the table of the defaults, and of what a listener, a route or a backend says of its own.
+type timeouts struct {
+	section
+	ClientHeader value[time.Duration] `toml:"client_header"`
+	ClientBody   value[time.Duration] `toml:"client_body"`
+	ClientWrite  value[time.Duration] `toml:"client_write"`
+	ClientIdle   value[time.Duration] `toml:"client_idle"`
+	Connect      value[time.Duration] `toml:"connect"`
+	Response     value[time.Duration] `toml:"response"`
+	BackendRead  value[time.Duration] `toml:"backend_read"`
+	TunnelIdle   value[time.Duration] `toml:"tunnel_idle"`
+}
+
+type limits struct {
+	section
+	HeaderBytes  value[byteCount] `toml:"header_bytes"`
+	HeaderFields value[int64]     `toml:"header_fields"`
+	BodyBytes    value[byteCount] `toml:"body_bytes"`
+}
+
+type accessLog struct {
+	section
+	Path   value[string] `toml:"path"`
+	Format value[string] `toml:"format"`
+
+	format *accesslog.Format
+}
+
+type admin struct {
+	section
+	Address value[string] `toml:"address"`
+}
+
+type listener struct {
+	section
+	Name     value[string] `toml:"name"`
+	Address  value[string] `toml:"address"`
+	Protocol value[string] `toml:"protocol"`
+	Backend  value[string] `toml:"backend"`
+	Timeouts timeouts      `toml:"timeouts"`
+
+	bind endpoint
+}
+
+type route struct {
+	section
+	Listeners value[[]value[string]] `toml:"listeners"`
+	Hosts     value[[]value[string]] `toml:"hosts"`
+	Path      value[string]          `toml:"path"`
+	Prefix    value[string]          `toml:"prefix"`
+	Extension value[string]          `toml:"extension"`
+	Pattern   value[string]          `toml:"pattern"`
+	Exclude   value[bool]            `toml:"exclude"`
+	Backend   value[string]          `toml:"backend"`
+	Timeouts  timeouts               `toml:"timeouts"`
+
+	listeners []int // indexes; nil for all
+	pattern   *regexp.Regexp
+	backend   int // index
+}
+
+type backend struct {
+	section
+	Balance     value[string]          `toml:"balance"`
+	Servers     value[[]value[string]] `toml:"servers"`
+	Server      tables[backendServer]  `toml:"server"`
+	TTL         value[time.Duration]   `toml:"ttl"`
+	SMax        value[int64]           `toml:"smax"`
+	DisableTime value[time.Duration]   `toml:"disable_time"`
+	Timeouts    timeouts               `toml:"timeouts"`
+
+	targets []*target
+}
+
+type backendServer struct {
+	section
+	Address value[string] `toml:"address"`
+	Weight  value[int64]  `toml:"weight"`
+}
+
+// endpoint is an address to listen on or to connect to: a unix socket's path or an IP address and port.
+type endpoint struct {
+	path string
+	tcp  netip.AddrPort
+}
+
+func (e endpoint) valid() bool { return e.path != "" || e.tcp.IsValid() }
+
+// String is the form of logs: ip:port, or unix:/path.
+func (e endpoint) String() string {
+	if e.path != "" {
+		return unixPrefix + e.path
+	}
+	return e.tcp.String()
+}
+
+// target is what one entry of a backend's servers names: an endpoint, or a host that is one or several.
+type target struct {
+	place
+	endpoint
+	host   string // to resolve, lower case; empty when the entry is an endpoint
+	port   uint16 // of host
+	addrs  []netip.Addr
+	weight int
+}
+
+// key is one key of the format.
+type key struct {
+	// path has no indexes, and NAME for the name of a backend: backend.NAME.server.weight.
+	path string
+	// table is the header of its table as the file has it: [[backend.NAME.server]].
+	table string
+	name  string
+}
+
+// keys returns all keys that have values and an effect, in the order of the model.
+func keys() []key { return appendKeys(nil, "", "", reflect.TypeFor[file]()) }
+
+func appendKeys(list []key, path, header string, table reflect.Type) []key {
+	for i, f := range fields(table) {
+		below := join(path, f.name)
+		switch empty := reflect.New(table.Field(f.index).Type).Interface().(type) {
+		case interface{ add() any }:
+			list = appendKeys(list, below, "[["+below+"]]", reflect.TypeOf(empty.add()).Elem())
+		case interface{ add(string) any }:
+			below += ".NAME"
+			list = appendKeys(list, below, "["+below+"]", reflect.TypeOf(empty.add("")).Elem())
+		case interface{ base() *section }:
+			list = appendKeys(list, below, "["+below+"]", reflect.TypeOf(empty).Elem())
+		default:
+			if table == reflect.TypeFor[timeouts]() && !slices.Contains(homes(scopes[i]), header) {
+				continue
+			}
+			list = append(list, key{below, header, f.name})
+		}
+	}
+	return list
+}
+
+// field is a field of a table's struct that stands for a key.
+type field struct {
+	name  string
+	index int
+}
+
+func fields(table reflect.Type) []field {
+	var list []field
+	for i := range table.NumField() {
+		if name, ok := table.Field(i).Tag.Lookup("toml"); ok {
+			list = append(list, field{name, i})
+		}
+	}
+	return list
+}
+
+// plain is a key's spelling without what does not matter: lighttpd writes disable-time, Apache DisableTime.
+func plain(key string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(key))
+}
+
+// join appends a key to a path, quoted if it would have to be in the file.
+func join(path, key string) string {
+	if key == "" || strings.ContainsFunc(key, func(c rune) bool { return !isBare(c) }) {
+		key = quoted(key)
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// isBare reports whether a character may stand in a key without quotes.
+func isBare(c rune) bool {
+	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+}

@@ -1,0 +1,155 @@
+package loop
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// owner is whatever an endpoint's events concern: a listener, a session, an idle backend connection.
+type owner interface{ ready(e *endpoint) }
+
+// endpoint is one non-blocking descriptor, registered once, edge-triggered, for read and write.
+//
+// Readiness is two latches, set by events and cleared by the system call that found nothing more to do.
+// An event is only a hint: a descriptor closed in the middle of a batch may be reused by a connection
+// that is made in the same batch, which then sees the old one's event. All that does is one system call
+// that returns EAGAIN. (Connecting is the one state where a hint could be taken for a fact, so it asks
+// the kernel: see session.dial.)
+type endpoint struct {
+	fd  int
+	own owner
+	out buffer // accepted for sending, not yet taken by the kernel
+
+	readable bool
+	writable bool
+	// hup: the peer's FIN or a failure may be waiting behind the data, so that a short read does not mean
+	// that there is nothing more to read.
+	hup bool
+	// failing: the kernel reported an error condition; pendingError tells whether it is one.
+	failing bool
+	eof     bool // the peer's FIN has been read
+}
+
+// latch notes an event.
+func (e *endpoint) latch(events uint32) {
+	if events&(unix.EPOLLIN|unix.EPOLLPRI|unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.readable = true
+	}
+	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.writable = true
+	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.hup = true
+	}
+	if events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		e.failing = true
+	}
+}
+
+// recv reads what is there into b. It returns 0 when there is nothing now, or nothing any more (e.eof).
+// b must not be empty.
+func (e *endpoint) recv(b []byte) (int, syscall.Errno) {
+	for {
+		n, errno := sysRecv(e.fd, b, 0)
+		switch {
+		case errno == 0 && n > 0:
+			// A short read emptied the socket: what comes later raises a new edge. That saves the read
+			// that would say EAGAIN, one system call in five.
+			if n < len(b) && !e.hup {
+				e.readable = false
+			}
+			return n, 0
+		case errno == 0:
+			e.eof, e.readable = true, false
+			return 0, 0
+		case errno == syscall.EAGAIN:
+			e.readable, e.hup = false, false
+			return 0, 0
+		case errno == syscall.EINTR:
+		default:
+			e.readable = false
+			return 0, errno
+		}
+	}
+}
+
+// send writes b, and keeps what the kernel does not take in e.out. It must be empty: flush first.
+func (e *endpoint) send(l *Loop, b []byte) syscall.Errno {
+	if e.out.len() != 0 {
+		panicf("loop: send on fd %d with %d bytes waiting", e.fd, e.out.len())
+	}
+	if e.writable {
+		n, errno := e.write(b)
+		if errno != 0 {
+			return errno
+		}
+		b = b[n:]
+	}
+	if len(b) > 0 {
+		l.bufs.append(&e.out, b)
+	}
+	return 0
+}
+
+// flush writes what waits in e.out. e.out is empty afterwards unless the kernel takes no more for now.
+func (e *endpoint) flush(l *Loop) (moved bool, errno syscall.Errno) {
+	if e.out.len() == 0 || !e.writable {
+		return false, 0
+	}
+	n, errno := e.write(e.out.bytes())
+	if errno != 0 {
+		return false, errno
+	}
+	if e.out.r += n; e.out.len() == 0 {
+		l.bufs.release(&e.out)
+	}
+	return n > 0, 0
+}
+
+func (e *endpoint) write(b []byte) (int, syscall.Errno) {
+	for {
+		n, errno := sysSend(e.fd, b)
+		switch errno {
+		case 0:
+			// A short write filled the socket: the kernel raises an edge when there is room again.
+			if n < len(b) {
+				e.writable = false
+			}
+			return n, 0
+		case syscall.EAGAIN:
+			e.writable = false
+			return 0, 0
+		case syscall.EINTR:
+		default:
+			e.writable = false
+			return 0, errno
+		}
+	}
+}
+
+// broken reports the error behind an error event, such as a reset, without reading: bytes that are not
+// wanted yet stay in the kernel.
+func (e *endpoint) broken() bool {
+	if !e.failing {
+		return false
+	}
+	e.failing = false
+	return pendingError(e.fd) != 0
+}
+
+// quiet reports whether nothing has arrived: neither bytes nor an end. It looks without taking.
+func (e *endpoint) quiet() bool {
+	var b [1]byte
+	for {
+		_, errno := sysRecv(e.fd, b[:], unix.MSG_PEEK)
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno == syscall.EAGAIN {
+			e.readable, e.hup = false, false
+			return true
+		}
+		return false
+	}
+}

@@ -1,0 +1,127 @@
+package loop
+
+import (
+	"time"
+
+	"millrace/balance"
+	"millrace/httpparse"
+)
+
+// exchange is everything about one request and its response. A session has one from the first byte of a
+// request to the end of the response; waiting for the next request it has none.
+type exchange struct {
+	req     httpparse.Request
+	res     httpparse.Response
+	head    int // length of the request head, which stays at the front of session.in until the end
+	scanned int // bytes of an incomplete head that have been looked at
+
+	timeouts *Timeouts // of the listener until there is a route, then of both
+	backend  *Backend
+	target   balance.Index
+	picked   bool // target is taken and has to be given back
+	tried    balance.Tried
+
+	reqBody httpparse.Framing
+	up      pump // request body
+	down    pump // response body
+
+	persistent  bool // the client's connection may be kept, as far as request and answers say
+	waitsFor100 bool // the client holds the body back until it hears 100 (RFC 9110, 10.1.1)
+	held        bool // the whole request, as far as it was read, is still in session.in: it can be sent again
+	fresh       bool // the next attempt does not use a pooled connection
+	resent      bool // the request has been sent a second time, which is done once
+	stale       bool // the last attempt died on a pooled connection, which says little about the server
+	lastChance  bool // a server was tried again because all that failed was a pooled connection to it
+	sent        bool // the kernel has taken bytes of the request for the present connection
+	heard       bool // the server has sent a byte of the response
+	answered    bool // the client's socket or buffer has been given a byte of the final response head
+	keepServer  bool // the server's connection may be pooled, as far as its response says
+	interim     int  // interim responses so far
+	fault       fault
+	attempts    int // servers that were picked
+
+	status    int
+	bytesIn   int64         // head and body, as they came
+	bytesOut  int64         // heads and body, as they left
+	started   Time          // first byte of the request
+	dialled   Time          // the last attempt to connect began
+	connected time.Duration // how long it took; -1: there was none
+	firstByte time.Duration // from started to the first byte of the response; -1: there was none
+	upAt      Time          // the request last made progress
+	downAt    Time          // the response last made progress
+	wall      int64         // started, as nanoseconds since 1970; only with an access log
+}
+
+// reset makes x ready for the next request. Arrays are kept.
+func (x *exchange) reset() {
+	tried, req, res, up, down := x.tried, x.req.Fields[:0], x.res.Fields[:0], x.up.fields, x.down.fields
+	tried.Reset()
+	*x = exchange{tried: tried, connected: -1, firstByte: -1}
+	x.req.Fields, x.res.Fields, x.up.fields, x.down.fields = req, res, up, down
+}
+
+// spares are the loop's free lists of what comes and goes with connections and requests.
+type spares struct {
+	sessions  []*session
+	exchanges []*exchange
+	conns     []*backendConn
+}
+
+// spareMax bounds each free list: a burst's memory goes back to the collector.
+const spareMax = 1024
+
+func (p *spares) getExchange(fields int) *exchange {
+	if n := len(p.exchanges); n > 0 {
+		x := p.exchanges[n-1]
+		p.exchanges = p.exchanges[:n-1]
+		if cap(x.req.Fields) == fields {
+			return x
+		}
+	}
+	x := &exchange{}
+	x.req.Fields = make([]httpparse.Field, 0, fields)
+	x.res.Fields = make([]httpparse.Field, 0, fields)
+	x.reset()
+	return x
+}
+
+func (p *spares) putExchange(x *exchange) {
+	if len(p.exchanges) < spareMax {
+		x.reset()
+		p.exchanges = append(p.exchanges, x)
+	}
+}
+
+func (p *spares) getSession() *session {
+	if n := len(p.sessions); n > 0 {
+		s := p.sessions[n-1]
+		p.sessions = p.sessions[:n-1]
+		*s = session{}
+		return s
+	}
+	return &session{}
+}
+
+func (p *spares) putSession(s *session) {
+	if len(p.sessions) < spareMax {
+		// It stays closed until it is used again: whoever closed it may still be looking at it.
+		*s = session{stage: stageClosed}
+		p.sessions = append(p.sessions, s)
+	}
+}
+
+func (p *spares) getConn() *backendConn {
+	if n := len(p.conns); n > 0 {
+		c := p.conns[n-1]
+		p.conns = p.conns[:n-1]
+		return c
+	}
+	return &backendConn{}
+}
+
+func (p *spares) putConn(c *backendConn) {
+	if len(p.conns) < spareMax {
+		*c = backendConn{}
+		p.conns = append(p.conns, c)
+	}
+}

@@ -1,0 +1,318 @@
+package loop
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"unsafe"
+
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"github.com/panjf2000/gnet/v2/pkg/queue"
+	"golang.org/x/sys/unix"
+
+	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
+
+	"millrace/internal/accesslog"
+	"millrace/pool"
+)
+
+// What bounds a turn, so that no connection starves the others. Whoever meets a bound goes on the run list.
+const (
+	// acceptBurst: a flood of connections must not keep those that are already open waiting.
+	acceptBurst = 64
+	// turnBytes: what one session may move in one direction before it is another's turn. Four full reads: a
+	// fast origin and a fast client could otherwise keep a loop to themselves for a whole download.
+	turnBytes = 256 << 10
+	// turnRequests: answers to one pipelining client a turn.
+	turnRequests = 16
+	// turnTimers: expirations a turn; 10,000 sessions may end in the same tick.
+	turnTimers = 512
+)
+
+// The relay buffer: what one read of a body takes. Before it is room for the rewritten head and a chunk
+// size line, behind it for the end of a chunk, so that a body is framed where it lies and sent in one call.
+const (
+	relayRead = 64 << 10
+	headRoom  = 4 << 10
+	tailRoom  = 64
+)
+
+// Loop is one event loop. One goroutine owns it and everything reachable from it; the others post.
+type Loop struct {
+	// Immutable.
+	id     int
+	srv    *Server
+	log    *slog.Logger
+	poller *netpoll.Poller
+
+	// Owned by the loop's goroutine.
+	plan      *Plan
+	targets   []target    // by BackendServer.ID
+	fds       []*endpoint // by descriptor
+	listeners []*listener
+	sessions  session // list head of all open sessions
+	open      int     // sessions in that list
+	timers    *wheel
+	tick      ticker // the timerfd that drives timers
+	runs      runList
+	bufs      buffers
+	relay     []byte // headRoom + relayRead + tailRoom
+	scratch   []byte // heads and small messages are built here
+	normal    []byte // a path in normal form, when it differs from the one received
+	idle      *pool.Pool[*backendConn]
+	idleTimer timer
+	spare     spares
+	access    *accesslog.Buffer // nil when the access log is off
+	flushLog  timer
+	peer      unix.RawSockaddrAny
+	draining  bool // no new connections, no new requests on old ones
+	stop      bool // nothing is left to do
+	now       Time
+	record    accesslog.Record
+}
+
+// target is a BackendServer as this loop dials it. The sockaddr is the loop's own: encoding it writes into it.
+type target struct {
+	*BackendServer
+	sockaddr unix.Sockaddr
+	family   int
+}
+
+func newLoop(srv *Server, id int) (*Loop, error) {
+	poller, err := netpoll.OpenPoller()
+	if err != nil {
+		return nil, err
+	}
+	now := clock()
+	l := &Loop{
+		id: id, srv: srv, log: srv.log, poller: poller,
+		timers:  newWheel(now),
+		relay:   make([]byte, headRoom+relayRead+tailRoom),
+		scratch: make([]byte, 0, headRoom+relayRead+headRoom),
+		idle:    pool.New[*backendConn](),
+		now:     now,
+	}
+	l.sessions.next, l.sessions.prev = &l.sessions, &l.sessions
+	l.idleTimer.own, l.flushLog.own = (*idleExpirer)(l), (*logFlusher)(l)
+	if err := l.tick.open(l); err != nil {
+		l.poller.Close()
+		return nil, err
+	}
+	if err := l.runs.open(l); err != nil {
+		l.tick.close()
+		l.poller.Close()
+		return nil, err
+	}
+	l.setPlan(srv.plan)
+	return l, nil
+}
+
+// setPlan makes plan the one that new requests are served by. Sessions keep what they have taken from the
+// old one until their exchange ends.
+func (l *Loop) setPlan(plan *Plan) {
+	l.plan = plan
+	n := 0
+	for _, b := range plan.Backends {
+		for _, s := range b.Servers {
+			n = max(n, s.ID+1)
+		}
+	}
+	l.targets = make([]target, n)
+	for _, b := range plan.Backends {
+		for _, s := range b.Servers {
+			sa, family := sockaddr(s.Address, s.Path)
+			l.targets[s.ID] = target{s, sa, family}
+		}
+	}
+}
+
+// run polls until stop. It is the loop's goroutine.
+func (l *Loop) run() error {
+	err := l.poller.Polling(l.dispatch)
+	if err == gneterrors.ErrEngineShutdown {
+		err = nil
+	}
+	return err
+}
+
+// dispatch gives an event to the descriptor's owner. An event for a descriptor that was closed earlier in
+// the batch finds nobody.
+func (l *Loop) dispatch(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
+	if fd >= len(l.fds) {
+		return nil
+	}
+	e := l.fds[fd]
+	if e == nil {
+		return nil
+	}
+	l.now = clock()
+	e.latch(events)
+	e.own.ready(e)
+	return l.verdict()
+}
+
+// verdict is what a callback tells the poller: to go on, or that the loop has nothing left to do.
+func (l *Loop) verdict() error {
+	if l.stop {
+		return gneterrors.ErrEngineShutdown
+	}
+	return nil
+}
+
+// post runs f on the loop's goroutine. It may be called from any goroutine.
+func (l *Loop) post(f func()) {
+	err := l.poller.Trigger(queue.HighPriority, func(any) error {
+		l.now = clock()
+		f()
+		return l.verdict()
+	}, nil)
+	if err != nil {
+		// The eventfd of a running loop takes any number of writes; it fails only after close.
+		l.log.Error("post to a loop failed", "loop", l.id, "error", err)
+	}
+}
+
+// register starts watching e. It is done once a descriptor; closing it ends it.
+func (l *Loop) register(e *endpoint) error {
+	if err := l.poller.AddReadWrite(&netpoll.PollAttachment{FD: e.fd}, true); err != nil {
+		return err
+	}
+	l.attach(e)
+	return nil
+}
+
+// registerRead is register for descriptors that cannot be written to: listeners, timers.
+func (l *Loop) registerRead(e *endpoint) error {
+	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: e.fd}, true); err != nil {
+		return err
+	}
+	l.attach(e)
+	return nil
+}
+
+func (l *Loop) attach(e *endpoint) {
+	if e.fd >= len(l.fds) {
+		larger := make([]*endpoint, max(e.fd+1, 2*len(l.fds), 64))
+		copy(larger, l.fds)
+		l.fds = larger
+	}
+	l.fds[e.fd] = e
+}
+
+// close gives e's descriptor and buffer back. The kernel forgets the registration with the descriptor.
+func (l *Loop) close(e *endpoint) {
+	if e.fd < 0 {
+		return
+	}
+	if e.fd < len(l.fds) && l.fds[e.fd] == e {
+		l.fds[e.fd] = nil
+	}
+	sysClose(e.fd)
+	e.fd = -1
+	l.bufs.release(&e.out)
+	l.resumeAccept()
+}
+
+// arm sets a timer, and the timerfd if the wheel now has to turn earlier.
+func (l *Loop) arm(t *timer, deadline Time) {
+	if l.timers.arm(t, deadline) {
+		l.tick.set(l.timers.next())
+	}
+}
+
+// ticker is the timerfd that drives a loop's wheel. It is set only when the wheel's next due time becomes
+// earlier than what it is set to, and when it has gone off.
+type ticker struct {
+	endpoint
+	l  *Loop
+	at Time // what it is set to; never: not set
+}
+
+func (t *ticker) open(l *Loop) error {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("timerfd_create", err)
+	}
+	t.l, t.at = l, never
+	t.fd, t.own = fd, t
+	return l.registerRead(&t.endpoint)
+}
+
+func (t *ticker) close() { sysClose(t.fd) }
+
+func (t *ticker) set(at Time) {
+	if at >= t.at {
+		return
+	}
+	t.at = at
+	// Zero would disarm it, so what is overdue is due in a nanosecond.
+	wait := max(int64(at-clock()), 1)
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(wait)}
+	if err := unix.TimerfdSettime(t.fd, 0, &spec, nil); err != nil {
+		panicf("loop %d: timerfd_settime(%d ns): %v", t.l.id, wait, err)
+	}
+}
+
+// ready turns the wheel. The timerfd is never read: edge-triggered, each expiry is an event of its own.
+func (t *ticker) ready(*endpoint) {
+	t.at = never
+	t.l.timers.advance(t.l.now, turnTimers)
+	if next := t.l.timers.next(); next != never {
+		t.set(next)
+	}
+}
+
+// runner is something that met a bound of its turn and has more to do.
+type runner interface{ resume() }
+
+// runList holds the runners of the next turn. It wakes the loop by an eventfd of its own and not by a
+// task: the poller runs tasks until there are none, so a task that posts itself again would keep all
+// I/O out, while an event takes its place among the others.
+type runList struct {
+	endpoint
+	l             *Loop
+	next, current []runner
+}
+
+func (r *runList) open(l *Loop) error {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
+	r.l = l
+	r.fd, r.own = fd, r
+	return l.registerRead(&r.endpoint)
+}
+
+// add puts x on the list for the next turn; the caller sees to it that it is there once.
+func (r *runList) add(x runner) {
+	r.next = append(r.next, x)
+	if len(r.next) == 1 {
+		one := uint64(1)
+		b := unsafe.Slice((*byte)(unsafe.Pointer(&one)), 8)
+		if _, err := unix.Write(r.fd, b); err != nil {
+			// 2^64 turns would have to pass unread for EAGAIN.
+			panicf("loop %d: eventfd write: %v", r.l.id, err)
+		}
+	}
+}
+
+// ready runs the list once. Who wants another turn comes after whatever happened in the meantime.
+func (r *runList) ready(*endpoint) {
+	r.current, r.next = r.next, r.current[:0]
+	for i, x := range r.current {
+		r.current[i] = nil
+		x.resume()
+	}
+}
+
+// logFlusher hands what the access log has gathered to its writer, some time after the first record.
+type logFlusher Loop
+
+// logDelay is how long a record may wait in a loop's buffer before somebody who watches the log sees it.
+const logDelay = Time(500e6)
+
+func (f *logFlusher) expire(Time) { f.access.Flush() }
+
+// panicf stops the program on a state that cannot be: our mistake, never a peer's.
+func panicf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }

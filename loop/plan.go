@@ -1,0 +1,113 @@
+package loop
+
+import (
+	"net/netip"
+	"time"
+
+	"millrace/balance"
+	"millrace/internal/accesslog"
+	"millrace/remap"
+)
+
+// Plan is everything that a configuration says, compiled. It is immutable once a Server has it: a new
+// configuration is a new Plan.
+type Plan struct {
+	// Loops is the number of event loops; 0 means one a usable CPU.
+	Loops int
+	// MaxConnections bounds client connections over all loops; 0 derives it from the open-file limit.
+	MaxConnections int
+	// DrainTimeout bounds how long a drain waits for exchanges in flight.
+	DrainTimeout time.Duration
+	Limits       Limits
+	Listeners    []*Listener
+	// Table picks the index into Routes.
+	Table    *remap.Table
+	Routes   []*Route
+	Backends []*Backend
+	// AccessLog is nil when it is off.
+	AccessLog *AccessLog
+}
+
+// Limits bounds what a client may send.
+type Limits struct {
+	// HeaderBytes bounds a request head, and a backend's response head, in bytes.
+	HeaderBytes int
+	// HeaderFields bounds the field lines of a head.
+	HeaderFields int
+	// BodyBytes bounds a request body, in bytes; 0 is no limit.
+	BodyBytes int64
+}
+
+// AccessLog says where records go and what they look like.
+type AccessLog struct {
+	// Path is a file, or "stdout".
+	Path   string
+	Format *accesslog.Format
+}
+
+// Listener is one address to accept clients on.
+type Listener struct {
+	// Index is the position in Plan.Listeners, which remap.Table knows it by.
+	Index int
+	// Name is how routes and logs refer to it; it defaults to the address.
+	Name string
+	// Address is a TCP address; the IPv6 unspecified address listens on both families. Invalid for unix.
+	Address netip.AddrPort
+	// Path is a unix socket's path, or empty.
+	Path     string
+	Timeouts *Timeouts
+	// Position is file:line:column of the address in the configuration, for error messages.
+	Position string
+}
+
+// Route is what a matching request gets.
+type Route struct {
+	// Backend is nil for an excluded route: what matches it is not proxied.
+	Backend *Backend
+	// Timeouts holds the timeouts in force for a request that came by Listeners[i] and took this route.
+	Timeouts []*Timeouts
+}
+
+// Backend is a named group of servers.
+type Backend struct {
+	Name string
+	// Servers are index for index those of Group.
+	Servers []*BackendServer
+	Group   *balance.Group
+	// IdleTTL is how long an unused connection is kept. IdleMax bounds the unused connections kept a server
+	// and loop; 0 is no bound but the open-file limit.
+	IdleTTL time.Duration
+	IdleMax int
+}
+
+// BackendServer is one address of a backend.
+type BackendServer struct {
+	// ID is dense over all servers of the plan and keys the loops' connection pools.
+	ID int
+	// Name is the address as text: ip:port, or unix:/path.
+	Name string
+	// Address is valid for TCP; else Path is a unix socket's path.
+	Address netip.AddrPort
+	Path    string
+}
+
+// Timeouts are the waits that end a session. Zero means no limit.
+type Timeouts struct {
+	// ClientHeader runs from the first byte of a request to the end of its head.
+	ClientHeader time.Duration
+	// ClientBody is the longest wait between two reads of a request body.
+	ClientBody time.Duration
+	// ClientWrite is the longest wait between two writes to the client that make progress.
+	ClientWrite time.Duration
+	// ClientIdle is the longest wait for the next request.
+	ClientIdle time.Duration
+	// Connect bounds one attempt to connect to a server.
+	Connect time.Duration
+	// Response runs from the end of the request to the end of the response head.
+	Response time.Duration
+	// BackendRead is the longest wait between two reads of a response body, and between two writes of a
+	// request to a server that make progress.
+	BackendRead time.Duration
+	// TunnelIdle is the longest silence of a tunnel.
+	TunnelIdle time.Duration
+}

@@ -1,0 +1,335 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"millrace/internal/accesslog"
+)
+
+// Server runs a plan. It belongs to the control plane: what it wants of the loops it posts to them.
+type Server struct {
+	plan   *Plan
+	log    *slog.Logger
+	loops  []*Loop
+	addrs  []net.Addr
+	writer *accesslog.Writer // nil when the access log is off
+
+	// Shared by the loops: client connections are counted over all of them, since max_connections is.
+	conns    atomic.Int64
+	maxConns int64
+	// waiting: some listener has stopped at max_connections.
+	waiting     atomic.Bool
+	fullSaid    atomic.Bool
+	starvedSaid atomic.Int64 // when it was last said, as Time; 0: never
+
+	running sync.WaitGroup
+	done    chan struct{} // closed when all loops have ended
+	err     error         // why a loop ended early; read after done
+	errOnce sync.Once
+	drain   sync.Once
+}
+
+// reservedFiles is what the process needs besides connections: its own files, and some to spare for
+// name look-ups and log rotation. Each loop needs a few more.
+const (
+	reservedFiles        = 32
+	reservedFilesPerLoop = 8
+)
+
+// Start opens the listeners of plan and serves. The listeners accept when it returns. An error leaves
+// nothing open; it names the listener, or the file, that is to blame.
+func Start(plan *Plan, log *slog.Logger) (*Server, error) {
+	n := plan.Loops
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	srv := &Server{plan: plan, log: log, done: make(chan struct{})}
+	if err := srv.limitConns(n); err != nil {
+		return nil, err
+	}
+	if plan.AccessLog != nil {
+		w, err := accesslog.Open(plan.AccessLog.Path)
+		if err != nil {
+			return nil, err
+		}
+		srv.writer = w
+	}
+	if err := srv.open(n); err != nil {
+		for _, l := range srv.loops {
+			l.shut()
+		}
+		if srv.writer != nil {
+			err = errors.Join(err, srv.writer.Close())
+		}
+		return nil, err
+	}
+	for _, l := range srv.loops {
+		srv.running.Go(func() {
+			if err := l.run(); err != nil {
+				srv.errOnce.Do(func() { srv.err = fmt.Errorf("loop %d: %w", l.id, err) })
+			}
+			l.shut()
+		})
+	}
+	go srv.finish()
+	return srv, nil
+}
+
+// limitConns settles how many clients there may be.
+func (srv *Server) limitConns(loops int) error {
+	limit, err := raiseFileLimit()
+	if err != nil {
+		return err
+	}
+	free := limit - reservedFiles - loops*(reservedFilesPerLoop+len(srv.plan.Listeners))
+	if free < 2 {
+		return fmt.Errorf("the open-file limit, %d, leaves no room for connections", limit)
+	}
+	// Each client may need a connection to a server at the same time.
+	most := free / 2
+	switch want := srv.plan.MaxConnections; {
+	case want == 0:
+		srv.maxConns = int64(most)
+	case want > most:
+		srv.log.Warn("the open-file limit is too low for max_connections: fewer connections are accepted",
+			"max_connections", want, "open_files", limit, "accepted", most)
+		srv.maxConns = int64(most)
+	default:
+		srv.maxConns = int64(want)
+	}
+	return nil
+}
+
+// open makes the loops and their listeners.
+func (srv *Server) open(n int) error {
+	for id := range n {
+		l, err := newLoop(srv, id)
+		if err != nil {
+			return err
+		}
+		srv.loops = append(srv.loops, l)
+		if srv.writer != nil {
+			l.access = srv.writer.NewBuffer(srv.plan.AccessLog.Format)
+		}
+	}
+	for _, lis := range srv.plan.Listeners {
+		fds, addr, err := listen(lis, n)
+		if err != nil {
+			return err
+		}
+		srv.addrs = append(srv.addrs, addr)
+		for i, l := range srv.loops {
+			a := &listener{Listener: lis, l: l}
+			a.endpoint = endpoint{fd: fds[i], own: a}
+			a.retry.own = a
+			l.listeners = append(l.listeners, a)
+		}
+	}
+	for _, l := range srv.loops {
+		for _, a := range l.listeners {
+			if err := l.registerRead(&a.endpoint); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finish waits for the loops and ends what they shared.
+func (srv *Server) finish() {
+	srv.running.Wait()
+	for _, lis := range srv.plan.Listeners {
+		if lis.Path != "" {
+			if err := os.Remove(lis.Path); err != nil {
+				srv.log.Warn("cannot remove a listener's socket", "error", err)
+			}
+		}
+	}
+	if srv.writer != nil {
+		if err := srv.writer.Close(); err != nil {
+			srv.errOnce.Do(func() { srv.err = err })
+		}
+	}
+	close(srv.done)
+}
+
+// Addrs returns what the listeners are bound to, in the plan's order.
+func (srv *Server) Addrs() []net.Addr { return srv.addrs }
+
+// Wait returns when all loops have ended: after Drain, with nil, or early with the reason.
+func (srv *Server) Wait() error {
+	<-srv.done
+	return srv.err
+}
+
+// Drain stops accepting, lets what is in flight end, and returns when it has. When ctx ends, or the plan's
+// drain_timeout has passed, what is left is cut and counted in the process log.
+func (srv *Server) Drain(ctx context.Context) error {
+	srv.drain.Do(func() {
+		for _, l := range srv.loops {
+			l.post(l.drain)
+		}
+		timeout := make(<-chan time.Time)
+		if d := srv.plan.DrainTimeout; d > 0 {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-srv.done:
+			return
+		case <-ctx.Done():
+		case <-timeout:
+		}
+		srv.log.Warn("drain_timeout passed: open connections are cut", "connections", srv.conns.Load())
+		for _, l := range srv.loops {
+			l.post(l.cutAll)
+		}
+	})
+	return srv.Wait()
+}
+
+// ReopenLogs opens the access log's file anew, after it was renamed. The old one stays in use if that fails.
+func (srv *Server) ReopenLogs() error {
+	if srv.writer == nil {
+		return nil
+	}
+	// What was logged before goes to the old file, so the loops hand over what they still hold.
+	flushed := make(chan struct{}, len(srv.loops))
+	for _, l := range srv.loops {
+		l.post(func() {
+			l.access.Flush()
+			flushed <- struct{}{}
+		})
+	}
+	for range srv.loops {
+		select {
+		case <-flushed:
+		case <-srv.done:
+			return nil // all of it has been written, and the file closed
+		}
+	}
+	return srv.writer.Reopen()
+}
+
+// takeConn counts a client connection, unless there are as many as there may be.
+func (srv *Server) takeConn() bool {
+	if srv.conns.Add(1) <= srv.maxConns {
+		return true
+	}
+	srv.conns.Add(-1)
+	return false
+}
+
+// dropConn is the end of a client connection, which may be what a listener waits for.
+func (srv *Server) dropConn() {
+	srv.conns.Add(-1)
+	if srv.waiting.Load() && srv.waiting.Swap(false) {
+		for _, l := range srv.loops {
+			l.post(l.resumeFull)
+		}
+	}
+}
+
+// waitForConn has l's listeners resumed when a connection ends.
+func (srv *Server) waitForConn(l *Loop) {
+	if !srv.fullSaid.Swap(true) {
+		srv.log.Warn("max_connections reached: new clients wait until others leave", "max_connections", srv.maxConns)
+	}
+	srv.waiting.Store(true)
+	// One may have ended before the flag was there to be seen.
+	if srv.conns.Load() < srv.maxConns {
+		l.post(l.resumeFull)
+	}
+}
+
+// starved notes that descriptors or memory ran short, at most once in starvedQuiet.
+func (srv *Server) starved(errno syscall.Errno) {
+	now := int64(clock())
+	last := srv.starvedSaid.Load()
+	if last != 0 && now-last < int64(starvedQuiet) || !srv.starvedSaid.CompareAndSwap(last, now) {
+		return
+	}
+	srv.log.Warn("accepting pauses", "error", errno, "connections", srv.conns.Load())
+}
+
+// starvedQuiet keeps a shortage that comes and goes from filling the process log.
+const starvedQuiet = 10 * time.Second
+
+// drain is the beginning of the end of a loop. Clients that the kernel has accepted already are served:
+// closing their queue would reset them.
+func (l *Loop) drain() {
+	l.draining = true
+	for _, a := range l.listeners {
+		a.readable = a.fd >= 0
+		for a.readable && a.state == accepting {
+			a.queued = false
+			a.accept()
+		}
+		l.timers.disarm(&a.retry)
+		a.state = acceptClosed
+		l.close(&a.endpoint)
+	}
+	for s := l.sessions.next; s != &l.sessions; {
+		next := s.next
+		if s.x == nil {
+			s.client.readable = true // the last look at what may have come
+			s.step(l.now)
+		}
+		s = next
+	}
+	if l.open == 0 {
+		l.drained()
+	}
+}
+
+// cutAll ends what the drain could not wait for.
+func (l *Loop) cutAll() {
+	for s := l.sessions.next; s != &l.sessions; {
+		next := s.next
+		if s.x != nil {
+			s.x.fault = faultShutdown
+			s.finishExchange(l.now)
+		}
+		s.close()
+		s = next
+	}
+	l.drained()
+}
+
+// drained is the end of the last session of a loop that drains.
+func (l *Loop) drained() {
+	if l.stop {
+		return
+	}
+	l.dropIdle()
+	if l.access != nil {
+		l.access.Flush()
+	}
+	l.stop = true
+}
+
+// shut closes the loop's own descriptors. Its goroutine has ended, or never began.
+func (l *Loop) shut() {
+	for _, a := range l.listeners {
+		if a.fd >= 0 {
+			sysClose(a.fd)
+			a.fd = -1
+		}
+	}
+	l.tick.close()
+	sysClose(l.runs.fd)
+	if err := l.poller.Close(); err != nil {
+		l.log.Warn("cannot close a poller", "error", err)
+	}
+}

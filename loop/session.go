@@ -1,0 +1,289 @@
+package loop
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stage is where a session stands. Stages only ever move down this list, except retry (back to pick) and
+// keep-alive (back to head).
+type stage uint8
+
+const (
+	// stageHead waits for a request head, or for its first byte. Leaves by a complete head, a refusal, the
+	// client's end, or a deadline.
+	stageHead stage = iota
+	// stageRoute chooses the route. It does not wait.
+	stageRoute
+	// stagePick chooses a server. It does not wait.
+	stagePick
+	// stageDial waits for a connection to the server, unless the pool has one.
+	stageDial
+	// stageSend gives the request head, and what is there of the body, to the server's socket. It does not wait.
+	stageSend
+	// stageRelay moves the request body up and the response down until both have ended: see half.
+	stageRelay
+	// stageFlush has the whole answer, the server's or our own, and waits until the client has taken it. The
+	// server's connection serves others meanwhile.
+	stageFlush
+	// stageDrain reads the rest of a request body that nobody wants any more, so that the next request can
+	// be found behind it.
+	stageDrain
+	// stageFinish gives everything back, writes the record and decides what becomes of the connection.
+	stageFinish
+	// stageLinger has sent its last byte and waits for the client's end, since closing with bytes unread
+	// makes the kernel reset the connection, and the answer could be lost with it.
+	stageLinger
+	// stageClosed is terminal.
+	stageClosed
+)
+
+var stageNames = [...]string{"head", "route", "pick", "dial", "send", "relay", "flush", "drain", "finish", "linger", "closed"}
+
+func (s stage) String() string { return stageNames[s] }
+
+// half is how far one direction of a relay has come. Legal pairs (request, response):
+//
+//	body, head     the request is being sent, nothing has been heard
+//	body, body     the server answers before it has the whole request
+//	body, done     it has answered: the rest of the request is drained, or the client closed
+//	done, head     the usual wait
+//	done, body     the usual answer
+//	done, done     the exchange is complete; the server's connection may be kept
+//	broken, *      the server takes no more of the request, but may have answered
+type half uint8
+
+const (
+	halfHead half = iota
+	halfBody
+	halfDone
+	halfBroken
+)
+
+// session is one client connection.
+type session struct {
+	next, prev *session // among the loop's open sessions
+	l          *Loop
+	listener   *Listener
+	client     endpoint
+	in         buffer       // read from the client: the head of the current request first, then what is not consumed
+	origin     *backendConn // from dial to the end of relay
+	x          *exchange    // from the first byte of a request to its end
+	timer      timer
+	stageSince Time
+	port       uint16
+	addrLen    uint8
+	stage      stage
+	req, res   half
+	queued     bool // on the run list
+	aborted    bool // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
+	addr       [45]byte
+	turn       turn
+}
+
+// turn is what a session has used of its share of the present step.
+type turn struct{ requests, up, down int }
+
+// lingerTime bounds stageLinger: what has not been acknowledged by then is not going to be.
+const lingerTime = 5 * time.Second
+
+// drainMax bounds what stageDrain reads, in bytes. More than that costs more than a new connection.
+const drainMax = 256 << 10
+
+// newSession takes over an accepted connection.
+func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort) {
+	s := l.spare.getSession()
+	s.l, s.listener = l, lis
+	s.client = endpoint{fd: fd, own: s, writable: true}
+	s.timer.own = s
+	s.port = peer.Port()
+	if peer.IsValid() {
+		s.addrLen = uint8(len(peer.Addr().WithZone("").AppendTo(s.addr[:0])))
+	}
+	s.prev, s.next = l.sessions.prev, &l.sessions
+	s.prev.next, s.next.prev = s, s
+	l.open++
+	s.stageSince = l.now
+	if err := l.register(&s.client); err != nil {
+		// Out of kernel memory, or of epoll watches: the client is refused, the others go on.
+		l.log.Warn("cannot watch a connection", "error", err)
+		s.close()
+		return
+	}
+	l.arm(&s.timer, l.now.after(lis.Timeouts.ClientIdle))
+}
+
+// clientAddr is the client's address as text; empty for a unix socket.
+func (s *session) clientAddr() []byte { return s.addr[:s.addrLen] }
+
+func (s *session) ready(*endpoint) { s.step(s.l.now) }
+
+func (s *session) resume() {
+	s.queued = false
+	if s.stage == stageClosed {
+		s.l.spare.putSession(s)
+		return
+	}
+	s.step(s.l.now)
+}
+
+// setStage is the only assignment to the stage.
+func (s *session) setStage(to stage, now Time) {
+	s.stage = to
+	s.stageSince = now
+}
+
+// step runs the session as far as it can go without waiting, then arms the deadline of whatever it now
+// waits for.
+func (s *session) step(now Time) {
+	if s.stage == stageClosed {
+		return
+	}
+	s.turn = turn{}
+	for moved := true; moved; {
+		switch s.stage {
+		case stageHead:
+			moved = s.readHead(now)
+		case stageRoute:
+			moved = s.route(now)
+		case stagePick:
+			moved = s.pick(now)
+		case stageDial:
+			moved = s.dial(now)
+		case stageSend:
+			moved = s.send(now)
+		case stageRelay:
+			moved = s.relay(now)
+		case stageFlush:
+			moved = s.flush(now)
+		case stageDrain:
+			moved = s.drain(now)
+		case stageFinish:
+			moved = s.finish(now)
+		case stageLinger:
+			moved = s.linger(now)
+		case stageClosed:
+			return
+		}
+	}
+	if s.stage == stageClosed {
+		return
+	}
+	at, _ := s.deadline()
+	s.l.arm(&s.timer, at)
+}
+
+// yield lets the others have their turn; the session goes on in the next one.
+func (s *session) yield() {
+	if !s.queued {
+		s.queued = true
+		s.l.runs.add(s)
+	}
+}
+
+// deadline derives from the state what the session waits for, until when, and what it means if it does
+// not come.
+func (s *session) deadline() (Time, fault) {
+	x := s.x
+	switch s.stage {
+	case stageHead:
+		if x == nil {
+			return s.stageSince.after(s.listener.Timeouts.ClientIdle), faultNone
+		}
+		return x.started.after(x.timeouts.ClientHeader), faultHeaderTimeout
+	case stageDial:
+		return x.dialled.after(x.timeouts.Connect), faultConnectTimeout
+	case stageRelay:
+		return s.relayDeadline()
+	case stageFlush:
+		return x.downAt.after(x.timeouts.ClientWrite), faultClientTimeout
+	case stageDrain:
+		return x.upAt.after(x.timeouts.ClientBody), faultNone
+	case stageLinger:
+		return s.stageSince.after(lingerTime), faultNone
+	}
+	panicf("loop: a session waits in stage %v", s.stage)
+	return 0, 0
+}
+
+func (s *session) relayDeadline() (Time, fault) {
+	x := s.x
+	up, upFault := never, faultNone
+	switch {
+	case s.origin.out.len() > 0:
+		up, upFault = x.upAt.after(x.timeouts.BackendRead), faultResponseTimeout
+	case s.req != halfBody:
+	case x.waitsFor100:
+		// It is the server that keeps the client waiting.
+		up, upFault = x.upAt.after(x.timeouts.Response), faultResponseTimeout
+	default:
+		up, upFault = x.upAt.after(x.timeouts.ClientBody), faultBodyTimeout
+	}
+	down, downFault := never, faultNone
+	switch {
+	case s.client.out.len() > 0:
+		down, downFault = x.downAt.after(x.timeouts.ClientWrite), faultClientTimeout
+	case s.res == halfHead && s.req != halfBody:
+		down, downFault = max(x.upAt, x.downAt).after(x.timeouts.Response), faultResponseTimeout
+	case s.res == halfBody:
+		down, downFault = x.downAt.after(x.timeouts.BackendRead), faultReadTimeout
+	}
+	if up < down {
+		return up, upFault
+	}
+	return down, downFault
+}
+
+// expire is the deadline that has passed, unless what was waited for has come in the same moment.
+func (s *session) expire(now Time) {
+	if s.stage == stageClosed {
+		return
+	}
+	at, f := s.deadline()
+	if at > now {
+		s.l.arm(&s.timer, at)
+		return
+	}
+	switch {
+	case s.x == nil || s.stage == stageFlush || s.stage == stageLinger:
+		if s.x != nil {
+			s.x.fault = f
+			s.finishExchange(now)
+		}
+		s.close()
+		return
+	case s.stage == stageDrain:
+		s.x.persistent = false
+		s.setStage(stageFinish, now)
+	default:
+		s.fail(f, now)
+	}
+	s.step(now)
+}
+
+// close ends the session's connection. Whatever its exchange held has been given back.
+func (s *session) close() {
+	l := s.l
+	if s.x != nil || s.origin != nil {
+		panicf("loop: a session is closed in stage %v with its exchange", s.stage)
+	}
+	s.stage = stageClosed
+	l.timers.disarm(&s.timer)
+	if s.aborted {
+		unix.SetsockoptLinger(s.client.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	l.bufs.release(&s.in)
+	l.close(&s.client)
+	s.prev.next, s.next.prev = s.next, s.prev
+	s.next, s.prev = nil, nil
+	l.open--
+	l.srv.dropConn()
+	if l.draining && l.open == 0 {
+		l.drained()
+	}
+	if !s.queued {
+		l.spare.putSession(s)
+	}
+}

@@ -1,0 +1,216 @@
+package loop
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"millrace/httpparse"
+)
+
+// answer ends an exchange that failed: by our own answer, if nothing of the server's has been sent and
+// somebody is there to read it; else by closing, so that a response that was cut does not look complete.
+func (s *session) answer(f fault, now Time) bool {
+	x := s.x
+	x.fault = f
+	verdict := &faults[f]
+	if x.answered || verdict.status == 0 {
+		// A body of known length, or in chunks, is seen to be cut by its framing; one that lasts until
+		// the end of the connection only by how that ends.
+		s.aborted = s.res == halfBody && !x.down.chunked && x.down.in.Kind != httpparse.BodyLength
+		x.persistent = false
+		if x.status == 0 {
+			x.status = statusClientGone
+		}
+		s.setStage(stageFinish, now)
+		return true
+	}
+	if !verdict.keep || s.l.draining || x.waitsFor100 || x.reqBody.Kind == httpparse.BodyLength && x.up.in.Length > drainMax {
+		x.persistent = false
+	}
+	x.status = verdict.status
+	out := s.appendReply(s.l.scratch[:0], verdict.status)
+	s.l.scratch = out[:0]
+	if x.req.Method != httpparse.MethodHead {
+		x.down.payload = int64(replyLength(verdict.status))
+	}
+	x.answered = true
+	x.downAt = now
+	if s.say(out, now) != faultNone {
+		x.persistent = false
+		s.setStage(stageFinish, now)
+		return true
+	}
+	s.setStage(stageFlush, now)
+	return true
+}
+
+// appendReply appends a complete response of our own.
+func (s *session) appendReply(dst []byte, status int) []byte {
+	x := s.x
+	reason := fasthttp.StatusMessage(status)
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, reason...)
+	dst = append(dst, "\r\nDate: "...)
+	dst = fasthttp.AppendHTTPDate(dst, time.Now())
+	dst = append(dst, "\r\nContent-Type: text/plain\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(replyLength(status)), 10)
+	switch {
+	case !x.persistent:
+		dst = append(dst, "\r\nConnection: close"...)
+	case x.req.Version < httpparse.HTTP11:
+		dst = append(dst, "\r\nConnection: keep-alive"...)
+	}
+	dst = append(dst, "\r\n\r\n"...)
+	if x.req.Method == httpparse.MethodHead {
+		return dst // RFC 9110, 9.3.2
+	}
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, reason...)
+	return append(dst, '\n')
+}
+
+// replyLength is the length of the body of our own answers: the status and its reason, on a line.
+func replyLength(status int) int {
+	return len("502 ") + len(fasthttp.StatusMessage(status)) + len("\n")
+}
+
+// flush waits until the answer is out.
+func (s *session) flush(now Time) bool {
+	x := s.x
+	if s.client.out.len() > 0 {
+		moved, errno := s.client.flush(s.l)
+		if errno != 0 {
+			x.fault, x.persistent = faultClientGone, false
+			s.setStage(stageFinish, now)
+			return true
+		}
+		if moved {
+			x.downAt = now
+		}
+		if s.client.out.len() > 0 {
+			return false
+		}
+	}
+	if x.persistent && !x.up.done {
+		x.upAt = now
+		s.setStage(stageDrain, now)
+		return true
+	}
+	s.setStage(stageFinish, now)
+	return true
+}
+
+// finish is the one end of every exchange. Then the session waits for the next request, or closes.
+func (s *session) finish(now Time) bool {
+	l, x := s.l, s.x
+	keep := x.persistent && !l.draining
+	unread := !x.up.done || s.in.len() > 0
+	gone := x.fault == faultClientGone || x.fault == faultClientTimeout || s.aborted
+	s.finishExchange(now)
+	if !keep {
+		l.bufs.release(&s.in)
+		l.bufs.release(&s.client.out)
+		if !gone && !s.client.eof && (unread || s.client.readable) && closeWrite(s.client.fd) {
+			s.setStage(stageLinger, now)
+			return true
+		}
+		s.close()
+		return false
+	}
+	s.in.w = copy(s.in.b, s.in.bytes())
+	s.in.r = 0
+	if s.in.w == 0 {
+		l.bufs.release(&s.in)
+	}
+	s.setStage(stageHead, now)
+	if s.turn.requests++; s.turn.requests >= turnRequests && s.in.w > 0 {
+		s.yield()
+		return false
+	}
+	return true
+}
+
+// finishExchange gives back what the exchange holds and writes its record.
+func (s *session) finishExchange(now Time) {
+	l, x := s.l, s.x
+	s.giveBack(outcome(x.fault), false)
+	if l.access != nil {
+		s.log(now)
+	}
+	s.x = nil
+	l.spare.putExchange(x)
+}
+
+// log writes the record of the exchange that ends.
+func (s *session) log(now Time) {
+	l, x := s.l, s.x
+	head := s.in.b[:x.head]
+	r := &l.record
+	r.Time = x.wall
+	r.ClientAddr, r.ClientPort = s.clientAddr(), s.port
+	r.Method, r.Target = x.req.MethodName.Of(head), x.req.Target.Of(head)
+	r.Version = uint8(x.req.Version)
+	r.Host = x.req.Authority.Of(head)
+	r.Referer = s.field(httpparse.FieldReferer)
+	r.UserAgent = s.field(httpparse.FieldUserAgent)
+	r.Status = x.status
+	r.BytesIn, r.BytesOut, r.BodyOut = x.bytesIn, x.bytesOut, x.down.payload
+	r.Total = micro(time.Duration(now - x.started))
+	r.Connect, r.FirstByte = micro(x.connected), micro(x.firstByte)
+	r.Listener = s.listener.Name
+	r.Backend, r.Server = "", ""
+	if x.backend != nil {
+		r.Backend = x.backend.Name
+		if x.attempts > 0 {
+			r.Server = x.backend.Servers[x.target].Name
+		}
+	}
+	r.Retries = max(x.attempts-1, 0)
+	r.End = faults[x.fault].end
+	if !l.access.Pending() {
+		l.arm(&l.flushLog, now+logDelay)
+	}
+	l.access.Log(r)
+}
+
+// field returns the value of a request field for the record, or nothing.
+func (s *session) field(id httpparse.FieldID) []byte {
+	if !s.x.req.Seen.Has(id) {
+		return nil
+	}
+	v, _ := s.x.req.Lookup(id)
+	return v.Of(s.in.b)
+}
+
+// micro is d in microseconds, and -1 for what did not happen.
+func micro(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Microseconds()
+}
+
+// linger reads and forgets what the client still sends, until it ends too.
+func (s *session) linger(now Time) bool {
+	for s.client.readable {
+		if s.turn.up >= turnBytes {
+			s.yield()
+			return false
+		}
+		n, errno := s.client.recv(s.l.relay)
+		s.turn.up += n
+		if errno != 0 {
+			break
+		}
+	}
+	if s.client.readable || s.client.eof {
+		s.close()
+		return false
+	}
+	return false
+}

@@ -1,0 +1,217 @@
+package loop
+
+import (
+	"syscall"
+	"time"
+
+	"millrace/balance"
+	"millrace/pool"
+	"millrace/remap"
+)
+
+// pick chooses a server that this request has not failed on.
+func (s *session) pick(now Time) bool {
+	x := s.x
+	target, ok := x.backend.Group.Pick(int64(now), &x.tried)
+	if !ok {
+		if x.stale && !x.lastChance {
+			// All that failed was a connection that may just have been old: without another server, the
+			// same one gets the request on a fresh connection.
+			x.lastChance = true
+			x.tried.Reset()
+			target, ok = x.backend.Group.Pick(int64(now), &x.tried)
+		}
+		if !ok {
+			f := x.fault
+			if f == faultNone {
+				f = faultNoServer
+			}
+			return s.answer(f, now)
+		}
+	}
+	x.target, x.picked = target, true
+	x.attempts++
+	s.setStage(stageDial, now)
+	return true
+}
+
+// dial gets a connection to the server: one that is idle, else a new one.
+func (s *session) dial(now Time) bool {
+	l, x := s.l, s.x
+	if s.origin == nil {
+		server := x.backend.Servers[x.target].ID
+		if c := s.pooled(server); c != nil {
+			s.origin = c
+			c.own = s
+			s.setStage(stageSend, now)
+			return true
+		}
+		c, errno := l.dial(server)
+		x.dialled = now
+		if errno != 0 {
+			return s.dialFailed(errno, now)
+		}
+		c.own = s
+		s.origin = c
+	}
+	c := s.origin
+	if !c.writable {
+		return false
+	}
+	switch errno := c.connected(); errno {
+	case 0:
+	case syscall.EALREADY:
+		c.writable = false
+		return false
+	default:
+		return s.dialFailed(errno, now)
+	}
+	// What was latched while connecting says nothing about the connection.
+	c.failing = false
+	x.connected = time.Duration(now - x.dialled)
+	x.backend.Group.Connected(x.target)
+	s.setStage(stageSend, now)
+	return true
+}
+
+// pooled takes an idle connection to the server.
+func (s *session) pooled(server int) *backendConn {
+	x := s.x
+	for !x.fresh {
+		c, ok := s.l.idle.Get(server)
+		if !ok {
+			return nil
+		}
+		// Connections that the server closes are taken out when their event comes. It may be waiting
+		// behind ours, and a request that is not idempotent must not find out by dying.
+		if x.req.Method.Idempotent() && !c.readable || c.quiet() {
+			return c
+		}
+		s.l.drop(c)
+	}
+	return nil
+}
+
+// dialFailed is a connection that could not be made.
+func (s *session) dialFailed(errno syscall.Errno, now Time) bool {
+	switch errno {
+	case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL:
+		// It is we who have run short: another server would not help, and this one is not to blame.
+		return s.fail(faultNoDescriptor, now)
+	}
+	return s.fail(faultConnect, now)
+}
+
+// send gives the head, and what is there of the body, to the server in one write.
+func (s *session) send(now Time) bool {
+	l, x, c := s.l, s.x, s.origin
+	facts := remap.RequestFacts{ClientAddr: s.clientAddr(), Proto: "http", Body: x.reqBody}
+	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
+	l.scratch = head[:0]
+	out := head
+	if s.in.len() > 0 && !x.up.done {
+		v := window{s.in.b, s.in.r, s.in.w, false}
+		framed, used, err := x.up.frame(head, v)
+		if err != nil {
+			return s.fail(faultBadRequest, now)
+		}
+		s.consumed(v, used)
+		l.scratch = framed[:0]
+		out = framed
+	}
+	if x.up.done {
+		s.req = halfDone
+	}
+	x.upAt, x.downAt = now, now
+	if s.bodyTooLarge() {
+		return s.fail(faultBodyTooLarge, now)
+	}
+	if errno := c.send(l, out); errno != 0 {
+		return s.fail(faultServerClosed, now)
+	}
+	x.sent = true
+	s.setStage(stageRelay, now)
+	return true
+}
+
+// bodyTooLarge reports whether a body without a declared length has passed body_bytes.
+func (s *session) bodyTooLarge() bool {
+	limit := s.l.plan.Limits.BodyBytes
+	return limit > 0 && s.x.up.payload > limit
+}
+
+// fail is the one way out of any stage that cannot go on. It asks three questions in order: may the
+// request be tried again; has any of the response been sent, so that all that is left is to show the
+// client that it was cut; and is there anybody to be told.
+func (s *session) fail(f fault, now Time) bool {
+	x := s.x
+	again := retry(x, f)
+	x.stale = again && s.origin != nil && s.origin.served > 0
+	x.resent = x.resent || again && x.sent
+	x.fault = f
+	s.giveBack(outcome(f), false)
+	if again {
+		x.tried.Add(x.target)
+		x.fresh = x.fresh || f == faultServerClosed
+		x.sent, x.heard = false, false
+		s.startBody()
+		s.setStage(stagePick, now)
+		return true
+	}
+	return s.answer(f, now)
+}
+
+// retry decides whether the request may be given to a server again after f. Connections that were never
+// made cost nothing, so they may fail until no server is left; a request that may have been acted on is
+// sent again once, if its method says that this does no harm.
+func retry(x *exchange, f fault) bool {
+	switch f {
+	case faultConnect, faultConnectTimeout:
+		return true // nothing was sent; pick ends it when all servers have been tried
+	case faultServerClosed:
+	default:
+		return false // the client's fault or ours, or the server was heard, or is slow and may still act
+	}
+	switch {
+	case x.heard:
+		return false // it has acted, and answered in part
+	case !x.held:
+		return false // part of the body is gone
+	case !x.sent:
+		return true // the kernel took nothing: no server has seen any of it
+	case x.resent:
+		return false
+	case !x.req.Method.Idempotent():
+		return false // RFC 9110, 9.2.2: it may have been acted on
+	}
+	return true
+}
+
+// outcome is what a fault says about the server.
+func outcome(f fault) balance.Outcome {
+	switch f {
+	case faultConnect, faultConnectTimeout:
+		return balance.OutcomeConnectFailed
+	case faultServerClosed, faultBadResponse, faultResponseTimeout, faultResponseCut, faultReadTimeout:
+		return balance.OutcomeFailed
+	}
+	return balance.OutcomeNeutral
+}
+
+// giveBack returns what the exchange holds of its server: the connection, to the pool if keep, and the
+// server's slot in the balance.
+func (s *session) giveBack(o balance.Outcome, keep bool) {
+	l, x := s.l, s.x
+	if c := s.origin; c != nil {
+		s.origin = nil
+		if keep && !c.eof && c.out.len() == 0 && c.in.len() == 0 && (!c.readable || c.quiet()) {
+			l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
+		} else {
+			l.drop(c)
+		}
+	}
+	if x.picked {
+		x.picked = false
+		x.backend.Group.Done(x.target, o, int64(l.now))
+	}
+}

@@ -1,0 +1,40 @@
+// Package remap decides which route a request takes, and writes the heads of requests and responses as they
+// are sent on.
+//
+// It owns the table of routes, the form of a path that routes are chosen by, and what a proxy adds to and
+// takes from a message (RFC 9110, 7.6). It knows nothing of sockets, of the configuration file, or of time,
+// and reads heads through the views of millrace/httpparse only.
+//
+//	table := remap.New(rules)
+//	...
+//	path, ok := remap.NormalPath(scratch, req.Path.Of(head))
+//	// !ok: 400
+//	route, ok := table.Match(listener, req.Authority.Of(head), path)
+//	// !ok: 404
+//	out = remap.AppendRequest(out[:0], head, &req, &remap.RequestFacts{
+//		ClientAddr: addr, Proto: "http", Body: framing,
+//	})
+//
+// The functions that append read one buffer, write another, and must not be given the same memory for both.
+// They allocate nothing but what dst grows by.
+//
+// # What is sent on
+//
+// Field lines that pass are sent on byte for byte and in their order; neighbours are copied in one piece.
+// What describes the connection rather than the message stays behind and is written anew for the other side:
+// framing, persistence, and whatever a Connection field names.
+//
+// # What a Connection field cannot take away
+//
+// RFC 9110, 7.6.1 has an intermediary remove every field that a Connection field names, and forbids a sender
+// to name fields meant for the recipient. Senders that do it anyway have made proxies drop what proxies before
+// them had added: the client's address, or the mark that it was authenticated. Fields that are end-to-end by
+// their definition are therefore kept whatever Connection says, among them Host, Content-*, Authorization,
+// Cookie, Forwarded, Via, X-Forwarded-* and X-Real-IP; see endToEnd for all of them.
+//
+// # Limitations
+//
+// Routes are tried one after the other. Hosts are compared as text: two spellings of one IPv6 address are two
+// hosts. A path is not percent-encoded anew: what goes to the server is the target as it was received, while
+// the normal form only chooses the route.
+package remap

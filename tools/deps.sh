@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs the Debian packages whose programs the tests and the bench start, as far as they are not there. It starts
+# no service and changes nothing else. Where there is no apt-get, or no right to use it, it says what is missing.
+set -euo pipefail
+
+# program:package
+wanted=(
+	nginx:nginx
+	haproxy:haproxy
+	lighttpd:lighttpd
+	wrk:wrk
+	h2load:nghttp2-client
+	curl:curl
+	wget:wget
+	strace:strace
+	chromium:chromium
+)
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # Debian keeps servers out of an ordinary user's PATH
+missing=()
+for entry in "${wanted[@]}"; do
+	command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+	echo "deps: every program is there"
+	exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "deps: not there: ${missing[*]}; no apt-get here, please install them by your system's means" >&2
+	exit 0
+fi
+root=()
+if [ "$(id -u)" -ne 0 ]; then
+	if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+		echo "deps: not there: ${missing[*]}; run \"sudo tools/deps.sh\" to install them" >&2
+		exit 0
+	fi
+	root=(sudo)
+fi
+
+# Debian's packages start their server when they are installed, unless policy-rc.d exits with 101. An administrator's
+# own says what it says again afterwards.
+policy=/usr/sbin/policy-rc.d
+answer=0
+if [ -x $policy ]; then
+	"${root[@]}" $policy nginx start >/dev/null 2>&1 || answer=$?
+fi
+if [ $answer -ne 101 ]; then
+	saved=
+	restore() {
+		"${root[@]}" rm -f $policy
+		[ -z "$saved" ] || "${root[@]}" mv "$saved" $policy
+	}
+	if [ -e $policy ]; then
+		"${root[@]}" mv $policy $policy.before-millrace
+		saved=$policy.before-millrace
+	fi
+	trap restore EXIT
+	printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee $policy >/dev/null
+	"${root[@]}" chmod 755 $policy
+fi
+
+echo "deps: installing ${missing[*]}"
+"${root[@]}" apt-get update -qq
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
