@@ -253,9 +253,9 @@ func fields(table reflect.Type) []field {
 }
 
 // plain is a key's spelling without what does not matter: lighttpd writes disable-time, Apache DisableTime.
-func plain(key string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(key))
-}
+func plain(key string) string { return strings.ToLower(separators.Replace(key)) }
+
+var separators = strings.NewReplacer("_", "", "-", "")
 
 // join appends a key to a path, quoted if it would have to be in the file.
 func join(path, key string) string {
