@@ -18,14 +18,14 @@ type backendConn struct {
 	in     buffer      // read and not yet consumed: the part of a head or of a trailer section
 }
 
-// dial begins to connect to a server. The connection is made when the first writable event says so.
-func (l *Loop) dial(server int) (*backendConn, syscall.Errno) {
+// dial begins to connect to a server, for session s. The connection is made when the first writable
+// event says so.
+func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 	t := &l.targets[server]
 	fd, err := unix.Socket(t.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err == unix.EMFILE || err == unix.ENFILE {
 		// A connection that nobody uses makes room for one that somebody waits for.
-		if c, ok := l.idle.Oldest(); ok {
-			l.drop(c)
+		if l.dropUnused(s) {
 			fd, err = unix.Socket(t.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		}
 	}
@@ -114,6 +114,23 @@ func (x *idleExpirer) expire(now Time) {
 	if at, ok := l.idle.NextExpiry(); ok {
 		l.arm(&l.idleTimer, Time(at))
 	}
+}
+
+// dropUnused closes one connection that serves nobody at the moment: the oldest idle one to a server, else
+// the newest one of a client between two requests that came later than the one in need: who was there first
+// is served on. It reports whether there was one.
+func (l *Loop) dropUnused(s *session) bool {
+	if c, ok := l.idle.Oldest(); ok {
+		l.drop(c)
+		return true
+	}
+	for other := l.sessions.prev; other != s; other = other.prev {
+		if other.stage == stageHead && other.x == nil && other.in.len() == 0 && other.client.quiet() {
+			other.close()
+			return true
+		}
+	}
+	return false
 }
 
 // dropIdle closes all idle connections.

@@ -37,6 +37,7 @@ type exchange struct {
 	answered    bool // the client's socket or buffer has been given a byte of the final response head
 	keepServer  bool // the server's connection may be pooled, as far as its response says
 	interim     int  // interim responses so far
+	drained     int  // bytes of the request body that were read and forgotten
 	fault       fault
 	attempts    int // servers that were picked
 

@@ -90,14 +90,9 @@ func (a *listener) accept() {
 		case syscall.EAGAIN:
 			a.readable = false
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
-			// An idle backend connection is worth less than a client at the door.
-			if c, ok := l.idle.Oldest(); ok {
-				l.drop(c)
-				continue
-			}
-			if a.state != acceptStarved {
-				l.srv.starved(errno)
-			}
+			// Nothing is taken from those who are being served, idle backend connections included: a
+			// client that got in that way would find no descriptor for a connection of its own.
+			l.srv.starved(errno)
 			a.state = acceptStarved
 			l.arm(&a.retry, l.now.after(acceptPause))
 			return

@@ -26,7 +26,7 @@ type Server struct {
 
 	// Shared by the loops: client connections are counted over all of them, since max_connections is.
 	conns    atomic.Int64
-	maxConns int64
+	maxConns atomic.Int64
 	// waiting: some listener has stopped at max_connections.
 	waiting     atomic.Bool
 	fullSaid    atomic.Bool
@@ -99,13 +99,13 @@ func (srv *Server) limitConns(loops int) error {
 	most := free / 2
 	switch want := srv.plan.MaxConnections; {
 	case want == 0:
-		srv.maxConns = int64(most)
+		srv.maxConns.Store(int64(most))
 	case want > most:
 		srv.log.Warn("the open-file limit is too low for max_connections: fewer connections are accepted",
 			"max_connections", want, "open_files", limit, "accepted", most)
-		srv.maxConns = int64(most)
+		srv.maxConns.Store(int64(most))
 	default:
-		srv.maxConns = int64(want)
+		srv.maxConns.Store(int64(want))
 	}
 	return nil
 }
@@ -224,7 +224,7 @@ func (srv *Server) ReopenLogs() error {
 
 // takeConn counts a client connection, unless there are as many as there may be.
 func (srv *Server) takeConn() bool {
-	if srv.conns.Add(1) <= srv.maxConns {
+	if srv.conns.Add(1) <= srv.maxConns.Load() {
 		return true
 	}
 	srv.conns.Add(-1)
@@ -244,11 +244,11 @@ func (srv *Server) dropConn() {
 // waitForConn has l's listeners resumed when a connection ends.
 func (srv *Server) waitForConn(l *Loop) {
 	if !srv.fullSaid.Swap(true) {
-		srv.log.Warn("max_connections reached: new clients wait until others leave", "max_connections", srv.maxConns)
+		srv.log.Warn("max_connections reached: new clients wait until others leave", "max_connections", srv.maxConns.Load())
 	}
 	srv.waiting.Store(true)
 	// One may have ended before the flag was there to be seen.
-	if srv.conns.Load() < srv.maxConns {
+	if srv.conns.Load() < srv.maxConns.Load() {
 		l.post(l.resumeFull)
 	}
 }
@@ -261,6 +261,13 @@ func (srv *Server) starved(errno syscall.Errno) {
 		return
 	}
 	srv.log.Warn("accepting pauses", "error", errno, "connections", srv.conns.Load())
+	if errno == syscall.EMFILE {
+		// max_connections leaves room for the other side of each connection, so the limit is not the one that
+		// it was derived from any more: somebody has lowered it under the running process.
+		if err := srv.limitConns(len(srv.loops)); err != nil {
+			srv.log.Error("cannot derive max_connections anew", "error", err)
+		}
+	}
 }
 
 // starvedQuiet keeps a shortage that comes and goes from filling the process log.
@@ -299,6 +306,7 @@ func (l *Loop) cutAll() {
 		next := s.next
 		if s.x != nil {
 			s.x.fault = faultShutdown
+			s.showCut()
 			s.finishExchange(l.now)
 		}
 		s.close()

@@ -250,6 +250,7 @@ func (s *session) expire(now Time) {
 	case s.x == nil || s.stage == stageFlush || s.stage == stageLinger:
 		if s.x != nil {
 			s.x.fault = f
+			s.showCut()
 			s.finishExchange(now)
 		}
 		s.close()

@@ -16,9 +16,7 @@ func (s *session) answer(f fault, now Time) bool {
 	x.fault = f
 	verdict := &faults[f]
 	if x.answered || verdict.status == 0 {
-		// A body of known length, or in chunks, is seen to be cut by its framing; one that lasts until
-		// the end of the connection only by how that ends.
-		s.aborted = s.res == halfBody && !x.down.chunked && x.down.in.Kind != httpparse.BodyLength
+		s.showCut()
 		x.persistent = false
 		if x.status == 0 {
 			x.status = statusClientGone
@@ -44,6 +42,13 @@ func (s *session) answer(f fault, now Time) bool {
 	}
 	s.setStage(stageFlush, now)
 	return true
+}
+
+// showCut has the end of the connection show that the response was cut. A body of known length, or in chunks,
+// is seen to be cut by its framing; one that lasts until the end of the connection only by how that ends.
+func (s *session) showCut() {
+	down := &s.x.down
+	s.aborted = !down.chunked && (down.in.Kind == httpparse.BodyChunked || down.in.Kind == httpparse.BodyUntilClose)
 }
 
 // appendReply appends a complete response of our own.
@@ -115,7 +120,7 @@ func (s *session) finish(now Time) bool {
 	if !keep {
 		l.bufs.release(&s.in)
 		l.bufs.release(&s.client.out)
-		if !gone && !s.client.eof && (unread || s.client.readable) && closeWrite(s.client.fd) {
+		if !gone && !s.client.eof && (unread || s.client.readable && !s.client.quiet()) && closeWrite(s.client.fd) {
 			s.setStage(stageLinger, now)
 			return true
 		}
@@ -204,13 +209,10 @@ func (s *session) linger(now Time) bool {
 		}
 		n, errno := s.client.recv(s.l.relay)
 		s.turn.up += n
-		if errno != 0 {
-			break
+		if errno != 0 || s.client.eof {
+			s.close()
+			return false
 		}
-	}
-	if s.client.readable || s.client.eof {
-		s.close()
-		return false
 	}
 	return false
 }

@@ -183,7 +183,8 @@ func (s *session) cut() fault {
 // endOfServer is the server's FIN. It ends a body that lasts until then, and cuts every other.
 func (s *session) endOfServer(now Time) (window, fault) {
 	x := s.x
-	if s.res == halfHead || x.down.in.Kind != httpparse.BodyUntilClose {
+	if s.res == halfHead || x.down.in.Kind != httpparse.BodyUntilClose || s.req == halfBroken {
+		// A reset that sending has met already looks like a FIN to reading.
 		return window{}, s.cut()
 	}
 	s.res = halfDone
@@ -248,7 +249,8 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 		return faultBadResponse
 	}
 	x.status = x.res.Status
-	x.keepServer = s.req != halfBroken && x.res.Persistent() && body.Kind != httpparse.BodyUntilClose
+	// A request for no host was sent as HTTP/1.0 with Connection: close, whatever the response says.
+	x.keepServer = s.req != halfBroken && x.res.Persistent() && body.Kind != httpparse.BodyUntilClose && x.req.Authority.Len() > 0
 	old := x.req.Version < httpparse.HTTP11
 	out := body
 	if body.Kind == httpparse.BodyChunked || body.Kind == httpparse.BodyUntilClose {

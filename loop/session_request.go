@@ -24,7 +24,7 @@ func (s *session) readHead(now Time) bool {
 			case err == nil && n <= l.plan.Limits.HeaderBytes:
 				return s.takeHead(n, now)
 			case err == nil:
-				return s.fail(faultHeadTooLarge, now)
+				return s.fail(s.headTooLarge(), now)
 			case err != httpparse.ErrNeedMore:
 				s.x.head = s.in.len()
 				return s.fail(refusal(err), now)
@@ -84,7 +84,8 @@ func (s *session) begin(now Time) {
 
 // headTooLarge tells a request line that does not fit from fields that do not.
 func (s *session) headTooLarge() fault {
-	if bytes.IndexByte(s.in.bytes(), '\n') < 0 {
+	line := s.in.bytes()
+	if bytes.IndexByte(line[:min(len(line), s.l.plan.Limits.HeaderBytes)], '\n') < 0 {
 		return faultTargetTooLong
 	}
 	return faultHeadTooLarge
@@ -230,7 +231,8 @@ func (s *session) drain(now Time) bool {
 			_, used, err := x.up.frame(l.scratch[:0], v)
 			s.consumed(v, used)
 			x.upAt = now
-			if err == nil && s.turn.up <= drainMax {
+			x.drained += used
+			if err == nil && x.drained <= drainMax {
 				continue
 			}
 		}

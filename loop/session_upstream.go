@@ -46,7 +46,7 @@ func (s *session) dial(now Time) bool {
 			s.setStage(stageSend, now)
 			return true
 		}
-		c, errno := l.dial(server)
+		c, errno := l.dial(server, s)
 		x.dialled = now
 		if errno != 0 {
 			return s.dialFailed(errno, now)
@@ -190,6 +190,8 @@ func retry(x *exchange, f fault) bool {
 // outcome is what a fault says about the server.
 func outcome(f fault) balance.Outcome {
 	switch f {
+	case faultNone:
+		return balance.OutcomeOK
 	case faultConnect, faultConnectTimeout:
 		return balance.OutcomeConnectFailed
 	case faultServerClosed, faultBadResponse, faultResponseTimeout, faultResponseCut, faultReadTimeout:

@@ -101,7 +101,7 @@ func watchMemory(t *testing.T, p *proxy, client *process) (out string, took time
 		return client.ended()
 	})
 	took = time.Since(started)
-	if code := client.wait(t, 0); code != 0 {
+	if code := client.exitCode(); code != 0 {
 		t.Errorf("%s: exit code %d: %s", client.name, code, client.out)
 	}
 	return client.out.String(), took

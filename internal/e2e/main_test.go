@@ -7,6 +7,7 @@
 //
 //	go test ./internal/e2e                          about two minutes
 //	MILLRACE_E2E_FULL=1 go test ./internal/e2e      whole sizes: 1 GiB bodies, the whole of Go's source
+//	MILLRACE_E2E_BINARY=F go test ./internal/e2e    tests that binary, such as a release, and builds none
 //	go test -short ./...                            leaves this package out
 //
 // Everything is on loopback, in temporary folders; processes are ended by their id. Nothing waits for a time to
@@ -38,6 +39,9 @@ func TestMain(m *testing.M) {
 	if testing.Short() {
 		fmt.Println("end-to-end tests are not short")
 		return
+	}
+	if binary = os.Getenv("MILLRACE_E2E_BINARY"); binary != "" {
+		os.Exit(m.Run())
 	}
 	os.Exit(build(m.Run))
 }

@@ -22,6 +22,9 @@ type process struct {
 	cmd  *exec.Cmd
 	out  *output
 	done chan struct{} // closed when it has ended and been waited for
+
+	killed bool // by the test
+	told   bool // what it wrote is no secret any more
 }
 
 // output keeps what a child writes.
@@ -62,8 +65,8 @@ func start(t *testing.T, name string, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		if t.Failed() {
-			t.Logf("%s (%d) wrote:\n%s", p.name, p.pid(), excerpt(p.out.String()))
+		if out := p.out.String(); t.Failed() && out != "" && !p.told {
+			t.Logf("%s (%d) wrote:\n%s", p.name, p.pid(), excerpt(out))
 		}
 	})
 	return p
@@ -93,6 +96,7 @@ func (p *process) ended() bool {
 // kill ends the process as an out-of-memory killer would, and returns when it is gone.
 func (p *process) kill() {
 	if !p.ended() {
+		p.killed = true
 		p.cmd.Process.Kill() // fails only when it has ended meanwhile
 		<-p.done
 	}
@@ -113,6 +117,12 @@ func (p *process) wait(t *testing.T, within time.Duration) int {
 	case <-time.After(within):
 		t.Fatalf("%s still runs after %v", p.name, within)
 	}
+	return p.exitCode()
+}
+
+// exitCode is that of a process that has ended.
+func (p *process) exitCode() int {
+	<-p.done
 	return p.cmd.ProcessState.ExitCode()
 }
 
@@ -120,7 +130,9 @@ func (p *process) wait(t *testing.T, within time.Duration) int {
 func run(t *testing.T, within time.Duration, want int, name string, args ...string) string {
 	t.Helper()
 	p := start(t, name, args...)
-	if code := p.wait(t, within); code != want {
+	code := p.wait(t, within)
+	p.told = true
+	if code != want {
 		t.Fatalf("%s %s: exit code %d, want %d\n%s", name, strings.Join(args, " "), code, want, excerpt(p.out.String()))
 	}
 	return p.out.String()

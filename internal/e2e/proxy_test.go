@@ -48,16 +48,16 @@ func serving(t *testing.T, config string, process *process) *proxy {
 	p := &proxy{process, config}
 	eventually(t, 10*time.Second, "millrace serves", func() bool {
 		if p.ended() {
-			t.Fatalf("millrace ended with %d:\n%s", p.wait(t, 0), p.out)
+			t.Fatalf("millrace ended with %d:\n%s", p.exitCode(), p.out)
 		}
 		return p.said(`"msg":"serving"`)
 	})
 	t.Cleanup(func() {
-		if t.Failed() {
+		if t.Failed() || p.killed {
 			return // what it does now says nothing
 		}
 		if p.ended() {
-			if code := p.wait(t, 0); code != 0 {
+			if code := p.exitCode(); code != 0 {
 				t.Errorf("millrace ended with %d:\n%s", code, p.out)
 			}
 		} else {
