@@ -45,17 +45,20 @@ fmt: bin/gofumpt ## format all Go files
 .PHONY: fuzz
 fuzz: ## fuzz every target of the tree, FUZZTIME=30s each
 	@targets=$$(grep -rhoHE '^func Fuzz[A-Za-z0-9_]*' --include='*_test.go' --exclude-dir=.git . | sort -u); \
+	failed=; \
 	while IFS=: read -r file func; do \
-		echo "fuzz: $$(dirname "$$file") $${func#func } for $(FUZZTIME)"; \
-		go test -run '^$$' -fuzz "^$${func#func }\$$" -fuzztime '$(FUZZTIME)' "$$(dirname "$$file")"; \
-	done <<<"$$targets"
+		package=$$(dirname "$$file"); func=$${func#func }; \
+		echo "fuzz: $$package $$func for $(FUZZTIME)"; \
+		go test -run '^$$' -fuzz "^$$func\$$" -fuzztime '$(FUZZTIME)' "$$package" || failed+=" $$package:$$func"; \
+	done <<<"$$targets"; \
+	[ -z "$$failed" ] || { echo "fuzz: failed:$$failed" >&2; exit 1; }
 
 .PHONY: bench
 bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)
 	go run ./bench/harness $(BENCH)
 
 .PHONY: limits
-limits: bin/limit_copy bin/limit_splice ## build the two programs that only move bytes, the bench's lower limit
+limits: bin/limit_copy bin/limit_splice bin/origin ## build the bench's own programs: two that only move bytes, and its origin
 
 .PHONY: deps
 deps: ## install what tests and bench need and is not there yet (Debian packages, Go modules)
@@ -70,6 +73,10 @@ clean: ## remove what was built
 bin/gofumpt bin/staticcheck: tools/go.mod tools/go.sum
 	CGO_ENABLED=0 go build -C tools -o ../bin/ tool
 	@touch bin/gofumpt bin/staticcheck
+
+bin/origin: bench/origin/origin.c
+	@mkdir -p bin
+	$(CC) -O2 -Wall -Wextra -o $@ $<
 
 bin/limit_%: bench/limit/limit_%.c
 	@mkdir -p bin

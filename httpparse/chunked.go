@@ -37,7 +37,8 @@ func (c *Chunked) Reset() { *c = Chunked{} }
 // Next reads framing from the beginning of b. framing is the number of framing bytes that come first, and
 // payload that of the payload bytes behind them: the caller consumes both. When they are len(b) together,
 // more input is needed. last says that the last chunk's line has been consumed: the trailer section begins
-// at b[framing:], and Next must not be called again. An *Error's offset counts from the beginning of b.
+// at b[framing:], and Next must not be called again. An *Error's offset counts from the beginning of b, of
+// which nothing is consumed then; c is of no more use until Reset.
 func (c *Chunked) Next(b []byte) (framing, payload int, last bool, err error) {
 	for i := 0; i < len(b); i++ {
 		x := b[i]
@@ -51,7 +52,7 @@ func (c *Chunked) Next(b []byte) (framing, payload int, last bool, err error) {
 		case chunkSize, chunkDigits:
 			if d, ok := hexDigit(x); ok {
 				if c.digits++; c.digits > maxChunkDigits || c.left>>(63-4) != 0 {
-					return i, 0, false, syntax(BadChunkSize, i)
+					return 0, 0, false, syntax(BadChunkSize, i)
 				}
 				c.left = c.left<<4 | int64(d)
 				c.state = chunkDigits
@@ -59,13 +60,13 @@ func (c *Chunked) Next(b []byte) (framing, payload int, last bool, err error) {
 			}
 			switch {
 			case c.state == chunkSize:
-				return i, 0, false, syntax(BadChunkSize, i)
+				return 0, 0, false, syntax(BadChunkSize, i)
 			case x == '\r':
 				c.state = chunkSizeLF
 			case x == ';':
 				c.state = chunkExtension
 			default:
-				return i, 0, false, syntax(BadChunkSize, i)
+				return 0, 0, false, syntax(BadChunkSize, i)
 			}
 		case chunkExtension:
 			if x == '\r' {
@@ -73,11 +74,11 @@ func (c *Chunked) Next(b []byte) (framing, payload int, last bool, err error) {
 				continue
 			}
 			if c.extension++; c.extension > MaxChunkExtension || x < 0x20 && x != '\t' || x == 0x7f {
-				return i, 0, false, syntax(BadChunkExtension, i)
+				return 0, 0, false, syntax(BadChunkExtension, i)
 			}
 		case chunkSizeLF:
 			if x != '\n' {
-				return i, 0, false, syntax(BadChunkSize, i)
+				return 0, 0, false, syntax(BadChunkSize, i)
 			}
 			c.digits, c.extension = 0, 0
 			if c.left == 0 {
@@ -87,12 +88,12 @@ func (c *Chunked) Next(b []byte) (framing, payload int, last bool, err error) {
 			c.state = chunkPayload
 		case chunkEndCR:
 			if x != '\r' {
-				return i, 0, false, syntax(BadChunkEnd, i)
+				return 0, 0, false, syntax(BadChunkEnd, i)
 			}
 			c.state = chunkEndLF
 		case chunkEndLF:
 			if x != '\n' {
-				return i, 0, false, syntax(BadChunkEnd, i)
+				return 0, 0, false, syntax(BadChunkEnd, i)
 			}
 			c.state = chunkSize
 		case chunkLast:

@@ -11,8 +11,13 @@
 //	default: // a *httpparse.Error: refuse with err.Status() and close
 //	}
 //
-// It is strict: what two parsers could read differently is refused. What RFC 9112 lets a recipient repair
-// (bare LF, obs-fold, blanks before a colon, several equal Content-Length values) is not repaired.
+// However the input is cut into pieces, it gives the same views, or the same error at the same offset once the
+// line that is wrong has ended; whether it is refused sooner may depend on the pieces. The time spent is in proportion to
+// the input even if that comes byte by byte. The caller bounds a head by the size of its buffer.
 //
-// Limitations: views are 32-bit offsets, so a buffer may not be larger than 4 GiB. HTTP/0.9 is not spoken.
+// It is strict: what two parsers could read differently is refused. What RFC 9112 lets a recipient repair
+// (bare LF, obs-fold, blanks before a colon, several equal Content-Length values, a length padded with zeros) is not repaired.
+//
+// Limitations: views are 32-bit offsets, and what is a gigabyte long is refused as too large. HTTP/0.9 is not
+// spoken. Hosts are names, IPv4 and IPv6 addresses, without percent-encoding or zone.
 package httpparse

@@ -23,6 +23,8 @@ const (
 	BadFieldName
 	BadFieldValue
 	TooManyFields
+	HeadTooLarge
+	TooManyOptions
 	MissingHost
 	RepeatedHost
 	BadHost
@@ -53,6 +55,8 @@ var kinds = [numKinds]struct {
 	BadFieldName:          {"field name is not a token followed by a colon", 400},
 	BadFieldValue:         {"control character in a field value", 400},
 	TooManyFields:         {"too many fields", 431},
+	HeadTooLarge:          {"head is too large", 431},
+	TooManyOptions:        {"too many connection options", 400},
 	MissingHost:           {"Host is missing", 400},
 	RepeatedHost:          {"Host is repeated", 400},
 	BadHost:               {"malformed Host", 400},

@@ -3,6 +3,7 @@ package httpparse
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 )
 
 // isToken tells the characters of a token (RFC 9110, 5.6.2).
@@ -14,191 +15,244 @@ var isToken = func() (t [256]bool) {
 	return t
 }()
 
-// parseFields parses field lines from buf[at:end], where the empty line that ends them begins at end and
-// buf[:end+2] exists. It fills h.
-func parseFields(buf []byte, at, end int, h *Head) error {
-	for at < end {
+// MaxConnectionOptions bounds what the Connection fields of a head may list together. Honest senders name one
+// or two; each one is compared with each field's name later on.
+const MaxConnectionOptions = 64
+
+// parseFields parses field lines from buf[at:], up to and including the empty line that ends them, and returns
+// where that ends; or ErrNeedMore; or an *Error. It fills h.
+//
+// It goes from left to right and decides by nothing but what it has passed, so that each beginning of a wrong
+// section gives either ErrNeedMore or the error that the whole gives.
+func parseFields(buf []byte, at int, h *Head) (next int, err error) {
+	for {
 		name := at
-		for isToken[buf[at]] {
+		for at < len(buf) && isToken[buf[at]] {
 			at++
-		}
-		if at == name || buf[at] != ':' {
-			return syntax(BadFieldName, at)
 		}
 		colon := at
-		at++
-		// The line ends before end+2, so there is a CR to find.
-		cr := at + bytes.IndexByte(buf[at:end+2], '\r')
-		if buf[cr+1] != '\n' {
-			return syntax(BadLineEnd, cr)
+		if at == name || at == len(buf) || buf[at] != ':' {
+			return endOfFields(buf, name, at)
 		}
-		next := cr + 2
-		for at < cr && (buf[at] == ' ' || buf[at] == '\t') {
+		at++
+		for at < len(buf) && isBlank(buf[at]) {
 			at++
 		}
-		for cr > at && (buf[cr-1] == ' ' || buf[cr-1] == '\t') {
-			cr--
+		value := at
+		at += textLen(buf[at:])
+		if at+1 >= len(buf) || buf[at] != '\r' || buf[at+1] != '\n' {
+			return 0, badEnd(buf, at, BadFieldValue)
 		}
-		if i := controlIn(buf[at:cr]); i >= 0 {
-			return syntax(BadFieldValue, at+i)
+		end := at
+		for end > value && isBlank(buf[end-1]) {
+			end--
 		}
+		at += 2
 		if len(h.Fields) == cap(h.Fields) {
-			return syntax(TooManyFields, name)
+			return 0, syntax(TooManyFields, name)
 		}
 		id, obscured := identify(buf[name:colon])
 		if obscured {
-			return syntax(ObscuredField, name)
+			return 0, syntax(ObscuredField, name)
 		}
 		h.Seen |= 1 << id
 		h.Fields = append(h.Fields, Field{
 			Name:  View{uint32(name), uint32(colon)},
-			Value: View{uint32(at), uint32(cr)},
+			Value: View{uint32(value), uint32(end)},
 			ID:    id,
 		})
-		if id == FieldConnection {
-			h.addConnection(buf[at:cr])
+		if id == FieldConnection && !h.addConnection(buf[value:end]) {
+			return 0, syntax(TooManyOptions, value)
 		}
-		at = next
 	}
-	return nil
 }
+
+// endOfFields looks at a line that is no field line: at is the first byte, from name on, that no name holds.
+// It returns where the next line begins if the line is empty.
+func endOfFields(buf []byte, name, at int) (next int, err error) {
+	if at == name && at+1 < len(buf) && buf[at] == '\r' && buf[at+1] == '\n' {
+		return at + 2, nil
+	}
+	return 0, badEnd(buf, at, BadFieldName)
+}
+
+// badEnd says why a line does not end rightly at buf[at], where nothing but its end may come: because of the
+// byte there, which is wrong in the way of kind; because of half a line end; or because there is no more.
+func badEnd(buf []byte, at int, kind Kind) error {
+	switch {
+	case at == len(buf):
+		return ErrNeedMore
+	case buf[at] == '\n':
+		return syntax(BadLineEnd, at)
+	case buf[at] != '\r':
+		return syntax(kind, at)
+	case at+1 == len(buf):
+		return ErrNeedMore
+	case buf[at+1] != '\n':
+		return syntax(BadLineEnd, at)
+	}
+	return syntax(kind, at)
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
 const (
 	every01 = 0x0101010101010101
 	every80 = 0x8080808080808080
 )
 
-// controlIn returns the index of the first byte that a field value may not hold (RFC 9110, 5.5): a control
-// character other than HTAB, or DEL; -1 if there is none. It looks at eight bytes at a time.
-func controlIn(b []byte) int {
+// textLen returns how many bytes of b come before the first one that a field value may not hold (RFC 9110,
+// 5.5), a control character other than HTAB, or DEL: normally the CR at the line's end. It looks at eight
+// bytes at a time.
+func textLen(b []byte) int {
 	i := 0
-	for ; i+8 <= len(b); i += 8 {
+	for i+8 <= len(b) {
 		v := binary.LittleEndian.Uint64(b[i:])
-		low := (v - every01*0x20) &^ v // high bit set where a byte is below 0x20 (or a borrow came by)
+		low := (v - every01*0x20) &^ v // high bit set where a byte is below 0x20
 		del := v ^ every01*0x7f        // zero where a byte is 0x7f
 		del = (del - every01) &^ del   // high bit set where it was zero
-		if (low|del)&every80 != 0 {
-			break // the slow loop decides, since HTAB is allowed and borrows may lie
+		found := (low | del) & every80
+		if found == 0 {
+			i += 8
+			continue
 		}
+		// A borrow spoils only bytes above one that was found, so that the lowest is right.
+		i += bits.TrailingZeros64(found) / 8
+		if b[i] != '\t' {
+			return i
+		}
+		i++
 	}
 	for ; i < len(b); i++ {
 		if c := b[i]; c < 0x20 && c != '\t' || c == 0x7f {
 			return i
 		}
 	}
-	return -1
+	return i
 }
 
-// equalLower compares ASCII letters case-insensitively with lower, which is in lower case and a token.
+// equalLower compares ASCII letters case-insensitively with lower, which holds small letters, dashes and what
+// makes a URL's scheme. No byte of name is a control character: nothing but its capital becomes a small letter
+// by setting a bit then, and nothing at all becomes one of the others.
 func equalLower(name []byte, lower string) bool {
 	if len(name) != len(lower) {
 		return false
 	}
-	for i := range len(lower) {
-		c := name[i]
-		if 'A' <= c && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
+	for i, c := range name {
+		if c|0x20 != lower[i] {
 			return false
 		}
 	}
 	return true
 }
 
-// candidates lists the known names by length and first letter; at most two share both.
-var candidates = func() (t [32]['z' + 1][2]struct {
-	name string
-	id   FieldID
-}) {
-	for name, id := range knownFields {
-		slot := &t[len(name)][name[0]]
-		switch {
-		case slot[0].name == "":
-			slot[0].name, slot[0].id = name, id
-		case slot[1].name == "":
-			slot[1].name, slot[1].id = name, id
-		default:
-			panic("httpparse: three known fields of one length and first letter: " + name)
+// equalFold compares ASCII letters case-insensitively.
+func equalFold(a, b []byte) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if toLower(a[i]) != toLower(b[i]) {
+			return false
 		}
+	}
+	return true
+}
+
+func toLower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c |= 0x20
+	}
+	return c
+}
+
+// fieldNames are the names of the known fields, in lower case.
+var fieldNames = [numFieldIDs]string{
+	FieldHost:               "host",
+	FieldConnection:         "connection",
+	FieldProxyConnection:    "proxy-connection",
+	FieldKeepAlive:          "keep-alive",
+	FieldTE:                 "te",
+	FieldTrailer:            "trailer",
+	FieldTransferEncoding:   "transfer-encoding",
+	FieldUpgrade:            "upgrade",
+	FieldContentLength:      "content-length",
+	FieldExpect:             "expect",
+	FieldProxy:              "proxy",
+	FieldXForwardedFor:      "x-forwarded-for",
+	FieldXForwardedProto:    "x-forwarded-proto",
+	FieldXForwardedHost:     "x-forwarded-host",
+	FieldXHost:              "x-host",
+	FieldUserAgent:          "user-agent",
+	FieldReferer:            "referer",
+	FieldDate:               "date",
+	FieldServer:             "server",
+	FieldMaxForwards:        "max-forwards",
+	FieldAuthorization:      "authorization",
+	FieldProxyAuthenticate:  "proxy-authenticate",
+	FieldProxyAuthorization: "proxy-authorization",
+}
+
+// maxFieldName is the length of the longest of them.
+const maxFieldName = len("proxy-authorization")
+
+// candidates has, by length and the low bits of the first letter, the one known field that a name can be. It is
+// small, to stay in the cache.
+var candidates = func() (t [maxFieldName + 1][32]FieldID) {
+	for id := FieldOther + 1; id < numFieldIDs; id++ {
+		name := fieldNames[id]
+		slot := &t[len(name)][name[0]%32]
+		if *slot != FieldOther {
+			panic("httpparse: two known fields of one length and first letter: " + name)
+		}
+		*slot = id
 	}
 	return t
 }()
 
-var knownFields = map[string]FieldID{
-	"host":                FieldHost,
-	"connection":          FieldConnection,
-	"proxy-connection":    FieldProxyConnection,
-	"keep-alive":          FieldKeepAlive,
-	"te":                  FieldTE,
-	"trailer":             FieldTrailer,
-	"transfer-encoding":   FieldTransferEncoding,
-	"upgrade":             FieldUpgrade,
-	"content-length":      FieldContentLength,
-	"expect":              FieldExpect,
-	"proxy":               FieldProxy,
-	"x-forwarded-for":     FieldXForwardedFor,
-	"x-forwarded-proto":   FieldXForwardedProto,
-	"x-forwarded-host":    FieldXForwardedHost,
-	"x-host":              FieldXHost,
-	"user-agent":          FieldUserAgent,
-	"referer":             FieldReferer,
-	"date":                FieldDate,
-	"server":              FieldServer,
-	"max-forwards":        FieldMaxForwards,
-	"authorization":       FieldAuthorization,
-	"proxy-authenticate":  FieldProxyAuthenticate,
-	"proxy-authorization": FieldProxyAuthorization,
-}
-
 // identify finds a field's ID by its name. obscured is set for a name that a server which turns underscores
 // into dashes, as CGI does, would take for one that decides about framing or routing.
 func identify(name []byte) (id FieldID, obscured bool) {
-	if len(name) >= len(candidates) {
+	if len(name) > maxFieldName {
 		return FieldOther, false
 	}
-	first := name[0] | 0x20
-	if first <= 'z' {
-		slot := &candidates[len(name)][first]
-		if slot[0].name != "" {
-			if equalLower(name, slot[0].name) {
-				return slot[0].id, false
-			}
-			if slot[1].name != "" && equalLower(name, slot[1].name) {
-				return slot[1].id, false
-			}
-			// Only a name of a known one's length can be an obscured form of it.
-			if bytes.IndexByte(name, '_') >= 0 {
-				return FieldOther, isObscured(name)
-			}
-		}
+	id = candidates[len(name)][name[0]%32]
+	if id == FieldOther || equalLower(name, fieldNames[id]) {
+		return id, false
 	}
-	return FieldOther, false
+	return FieldOther, isObscured(name, id)
 }
 
-func isObscured(name []byte) bool {
-	var plain [len(candidates)]byte
-	n := copy(plain[:], name)
-	for i := range n {
-		if plain[i] == '_' {
-			plain[i] = '-'
-		}
-	}
-	switch id, _ := identify(plain[:n]); id {
+// isObscured reports whether name is that of the known field id with underscores in place of some dashes.
+func isObscured(name []byte, id FieldID) bool {
+	switch id {
 	case FieldContentLength, FieldTransferEncoding, FieldProxyConnection, FieldKeepAlive,
-		FieldXForwardedFor, FieldXForwardedProto, FieldXForwardedHost, FieldXHost:
-		return true
+		FieldXForwardedFor, FieldXForwardedProto, FieldXForwardedHost, FieldXHost,
+		FieldMaxForwards, FieldProxyAuthorization:
+	default:
+		return false
 	}
-	return false
+	known := fieldNames[id]
+	for i, c := range name {
+		if c|0x20 != known[i] && !(c == '_' && known[i] == '-') {
+			return false
+		}
+	}
+	return true
 }
 
-// addConnection notes what a Connection field lists.
-func (h *Head) addConnection(value []byte) {
+// addConnection notes what a Connection field lists, and reports whether that is not too much.
+func (h *Head) addConnection(value []byte) bool {
 	for rest := value; len(rest) > 0; {
 		var option []byte
 		option, rest = nextListItem(rest)
+		if len(option) == 0 {
+			continue
+		}
+		if h.options++; h.options > MaxConnectionOptions {
+			return false
+		}
 		switch {
-		case len(option) == 0:
 		case equalLower(option, "close"):
 			h.ConnClose = true
 		case equalLower(option, "keep-alive"):
@@ -207,6 +261,7 @@ func (h *Head) addConnection(value []byte) {
 			h.ConnNames = true
 		}
 	}
+	return true
 }
 
 // nextListItem cuts the first item from a comma-separated list (RFC 9110, 5.6.1), without blanks around it.
@@ -215,7 +270,17 @@ func nextListItem(list []byte) (item, rest []byte) {
 	if i := bytes.IndexByte(list, ','); i >= 0 {
 		item, rest = list[:i], list[i+1:]
 	}
-	return bytes.Trim(item, " \t"), rest
+	return trimBlanks(item), rest
+}
+
+func trimBlanks(b []byte) []byte {
+	for len(b) > 0 && isBlank(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && isBlank(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 // NamedByConnection reports whether a Connection field of the head in buf lists name, in any case: such a
@@ -231,7 +296,7 @@ func (h *Head) NamedByConnection(buf, name []byte) bool {
 		for rest := h.Fields[i].Value.Of(buf); len(rest) > 0; {
 			var option []byte
 			option, rest = nextListItem(rest)
-			if len(option) == len(name) && bytes.EqualFold(option, name) {
+			if len(option) > 0 && equalFold(option, name) {
 				return true
 			}
 		}
@@ -260,50 +325,69 @@ func (h *Head) Lookup(id FieldID) (View, bool) {
 	return View{}, false
 }
 
-// reset empties h and keeps its array.
-func (h *Head) reset() { *h = Head{Fields: h.Fields[:0]} }
+// maxHead bounds a head, in bytes, so that offsets into it fit into a View. Callers have a limit of their own
+// that is far below.
+const maxHead = 1 << 30
+
+// needMore returns ErrNeedMore for a beginning of n bytes, unless there is no room for more.
+func needMore(n int) error {
+	if n >= maxHead {
+		return syntax(HeadTooLarge, maxHead)
+	}
+	return ErrNeedMore
+}
+
+// parsedAnew is up to how many bytes a head is parsed anew whenever some of it arrives. Methods and versions
+// fit, so that what is no HTTP at all is refused at its first bytes.
+const parsedAnew = 64
 
 var endOfHead = []byte("\r\n\r\n")
 
-// headEnd returns the offset of the empty line's CRLF, looking only at what scanned does not cover, and
-// reports as an error a line that ends wrongly in what is new.
-func headEnd(buf []byte, start, scanned int) (end int, err error) {
-	from := max(start, scanned-len(endOfHead)+1)
-	if from >= len(buf) {
-		return 0, ErrNeedMore
+// worthParsing reports whether a head of which the first scanned bytes were incomplete may be complete or wrong
+// by now: whether it is worth the time to parse it from its beginning. first is where its first field line can
+// begin at the earliest, and spare an array for field lines that nobody wants.
+//
+// Parsing it all whenever a byte arrives would take a sender's patience squared. This way each byte is looked
+// at a few times, however it arrives: in search of a line's end; then, the line being complete, in search of
+// its beginning, and as a part of it. A head that can only be refused is refused with the line that is wrong,
+// and not when its sender stops. What is wrong, the first parse from the beginning says, so that it does not
+// depend on how the head was cut.
+func worthParsing(buf []byte, scanned, first int, spare []Field) bool {
+	if scanned < parsedAnew {
+		return true
 	}
-	if i := bytes.Index(buf[from:], endOfHead); i >= 0 {
-		return from + i + 2, nil
+	lf := bytes.IndexByte(buf[scanned:], '\n')
+	if lf < 0 {
+		return false
 	}
-	// A head that can only be refused is refused now, and not when its sender loses patience.
-	for at := max(start, scanned-1); ; at++ {
-		i := bytes.IndexByte(buf[at:], '\n')
-		if i < 0 {
-			return 0, ErrNeedMore
-		}
-		at += i
-		if at == 0 || buf[at-1] != '\r' {
-			return 0, syntax(BadLineEnd, at)
-		}
+	if bytes.Contains(buf[scanned-len(endOfHead)+1:], endOfHead) {
+		return true
 	}
+	line := bytes.LastIndexByte(buf[:scanned], '\n') + 1
+	if line <= first {
+		return true // it is the first line that has become complete
+	}
+	h := Head{Fields: spare[:0]}
+	_, err := parseFields(buf, line, &h)
+	return err != ErrNeedMore
 }
 
 // ParseTrailer parses the trailer section that follows the last chunk (RFC 9112, 7.1.2), up to and
-// including its empty line, n bytes. Fields are appended to fields, which is never grown.
+// including its empty line, n bytes. Fields are appended to fields, which is never grown. scanned is as in
+// ParseRequest.
 func ParseTrailer(buf []byte, scanned int, fields []Field) (out []Field, n int, err error) {
-	if len(buf) >= 2 && buf[0] == '\r' && buf[1] == '\n' {
-		return fields, 2, nil
-	}
-	if len(buf) > 0 && buf[0] != '\r' && !isToken[buf[0]] || len(buf) > 1 && buf[0] == '\r' {
-		return fields, 0, syntax(BadFieldName, 0)
-	}
-	end, err := headEnd(buf, 0, scanned)
-	if err != nil {
-		return fields, 0, err
+	buf = buf[:min(len(buf), maxHead)]
+	scanned = min(scanned, len(buf))
+	if !worthParsing(buf, scanned, -1, fields[len(fields):]) {
+		return fields, 0, needMore(len(buf))
 	}
 	h := Head{Fields: fields}
-	if err := parseFields(buf, 0, end, &h); err != nil {
+	n, err = parseFields(buf, 0, &h)
+	switch {
+	case err == ErrNeedMore:
+		return fields, 0, needMore(len(buf))
+	case err != nil:
 		return fields, 0, err
 	}
-	return h.Fields, end + 2, nil
+	return h.Fields, n, nil
 }

@@ -1,5 +1,7 @@
 package httpparse
 
+import "bytes"
+
 // BodyKind is how the end of a body is found.
 type BodyKind uint8
 
@@ -22,15 +24,16 @@ type Framing struct {
 //
 //	message   version  Transfer-Encoding  Content-Length  status, method    body          clause
 //	any       1.0      present            any             any               refused       6.1: faulty framing
-//	any       1.1      chunked            absent          see below         chunked       6.3 (4)
-//	any       1.1      chunked            present         any               refused       6.3 (3), 11.2: smuggling
-//	any       1.1      other, known form  any             any               refused, 501  6.1: unknown coding
-//	any       1.1      malformed, or chunked repeated or not the only coding
-//	                                                      any               refused       6.3 (4)
-//	any       any      absent             invalid         any               refused       6.3 (5)
+//	any       1.1      present            present         any               refused       6.3 (3), 11.2: smuggling
+//	any       1.1      in several lines   absent          any               refused       6.3 (4), stricter
+//	any       1.1      malformed, or with something behind chunked
+//	                                      absent          any               refused       6.3 (4)
+//	any       1.1      other codings      absent          any               refused, 501  6.1: unknown coding
 //	any       any      absent             repeated        any               refused       6.3 (5), also if equal: stricter
-//	response  any      not refused        not refused     1xx, 204, 304     none          6.3 (1)
-//	response  any      not refused        not refused     answers HEAD      none          6.3 (1)
+//	any       any      absent             invalid         any               refused       6.3 (5)
+//	response  any      chunked or absent  valid or absent 1xx, 204, 304     none          6.3 (1)
+//	response  any      chunked or absent  valid or absent answers HEAD      none          6.3 (1)
+//	any       1.1      chunked            absent          any               chunked       6.3 (4)
 //	any       any      absent             valid           any               length        6.3 (6)
 //	request   any      absent             absent          any               none          6.3 (7)
 //	response  any      absent             absent          any               until close   6.3 (8)
@@ -59,12 +62,12 @@ func declared(buf []byte, h *Head, undeclared Framing) (Framing, error) {
 	chunked, length := h.Seen.Has(FieldTransferEncoding), h.Seen.Has(FieldContentLength)
 	switch {
 	case chunked:
-		if err := checkTransferEncoding(buf, h); err != nil {
-			return Framing{}, err
-		}
-		if length {
+		if length && h.Version >= HTTP11 {
 			v, _ := h.Lookup(FieldContentLength)
 			return Framing{}, syntax(LengthWithChunked, int(v.Start))
+		}
+		if err := checkTransferEncoding(buf, h); err != nil {
+			return Framing{}, err
 		}
 		return Framing{Kind: BodyChunked}, nil
 	case length:
@@ -80,33 +83,31 @@ func checkTransferEncoding(buf []byte, h *Head) error {
 	if h.Version < HTTP11 {
 		return syntax(BadTransferEncoding, at)
 	}
-	lines, codings, last, unknown := 0, 0, false, false
+	list, lines := v.Of(buf), 0
 	for i := range h.Fields {
-		if h.Fields[i].ID != FieldTransferEncoding {
-			continue
-		}
-		lines++
-		for rest, more := h.Fields[i].Value.Of(buf), true; more; more = len(rest) > 0 {
-			var coding []byte
-			coding, rest = nextListItem(rest)
-			codings++
-			last = equalLower(coding, "chunked")
-			if !last {
-				if !isCoding(coding) {
-					return syntax(BadTransferEncoding, at)
-				}
-				unknown = true
-			}
+		if h.Fields[i].ID == FieldTransferEncoding {
+			lines++
 		}
 	}
-	switch {
-	case unknown && (last || codings == 1):
-		// Well-formed, such as "gzip, chunked": it could be read by somebody who knows the coding.
-		return syntax(UnknownTransferCoding, at)
-	case lines != 1 || codings != 1 || !last:
+	if lines != 1 {
 		return syntax(BadTransferEncoding, at)
 	}
-	return nil
+	if equalLower(list, "chunked") {
+		return nil
+	}
+	// Empty items count: who ignores the one in "chunked," and who does not would read two framings.
+	chunked := false // it was there: nothing may follow
+	for more := true; more; {
+		var coding []byte
+		more = bytes.IndexByte(list, ',') >= 0
+		coding, list = nextListItem(list)
+		if chunked || !isCoding(coding) {
+			return syntax(BadTransferEncoding, at)
+		}
+		chunked = equalLower(coding, "chunked")
+	}
+	// Well-formed, such as "gzip, chunked": it could be read by somebody who knows the coding.
+	return syntax(UnknownTransferCoding, at)
 }
 
 // isCoding tells a transfer coding's name, without parameters. identity was removed by RFC 7230.
@@ -132,8 +133,9 @@ func contentLength(buf []byte, h *Head) (Framing, error) {
 		}
 		found = true
 		digits := v.Of(buf)
-		// 18 digits always fit; more of them may not, and no body is that long.
-		if len(digits) == 0 || len(digits) > maxLengthDigits {
+		// 18 digits always fit; more of them may not, and no body is that long. Nobody pads a length with
+		// zeros, and a reader that takes those for octal would find another end.
+		if len(digits) == 0 || len(digits) > maxLengthDigits || digits[0] == '0' && len(digits) > 1 {
 			return Framing{}, syntax(BadContentLength, int(v.Start))
 		}
 		for _, c := range digits {

@@ -74,4 +74,6 @@ type Head struct {
 	// What the Connection fields list (RFC 9110, 7.6.1): close, keep-alive, and whether any other name is
 	// there, so that NamedByConnection must be asked.
 	ConnClose, ConnKeepAlive, ConnNames bool
+
+	options uint8 // how many the Connection fields list, up to one more than MaxConnectionOptions
 }

@@ -48,122 +48,100 @@ var isTarget = func() (t [256]bool) {
 
 // ParseRequest parses a request head from the beginning of buf. It returns the head's length in bytes, the
 // empty line included; or ErrNeedMore; or an *Error. scanned says how many bytes of buf an earlier call has
-// answered with ErrNeedMore; 0 at first. r.Fields keeps its array: its capacity is the limit of fields.
+// answered with ErrNeedMore; 0 at first. r.Fields keeps its array: its capacity is the limit of fields. What r
+// holds beside is of use only if there is no error.
 func ParseRequest(buf []byte, scanned int, r *Request) (n int, err error) {
-	r.Head.reset()
-	*r = Request{Head: r.Head}
+	*r = Request{Head: Head{Fields: r.Fields[:0]}}
+	buf = buf[:min(len(buf), maxHead)]
+	scanned = min(scanned, len(buf))
+	if !worthParsing(buf, scanned, 2*MaxEmptyLines, r.Fields) {
+		return 0, needMore(len(buf))
+	}
 	start := 0
 	for start+1 < len(buf) && buf[start] == '\r' && buf[start+1] == '\n' {
 		if start += 2; start > 2*MaxEmptyLines {
 			return 0, syntax(BadRequestLine, start)
 		}
 	}
-	end, err := headEnd(buf, start, scanned)
-	if err != nil && err != ErrNeedMore {
-		return 0, err
+	at, err := parseRequestLine(buf, start, r)
+	if err == nil {
+		at, err = parseFields(buf, at, &r.Head)
+	}
+	if err == nil {
+		err = r.findAuthority(buf)
 	}
 	if err == ErrNeedMore {
-		if err := checkBegun(buf[start:], start, r); err != nil {
-			return 0, err
-		}
-		r.Head.reset()
-		*r = Request{Head: r.Head}
-		return 0, ErrNeedMore
+		*r = Request{Head: Head{Fields: r.Fields[:0]}}
+		return 0, needMore(len(buf))
 	}
-	at, err := parseRequestLine(buf, start, r)
 	if err != nil {
 		return 0, err
 	}
-	if err := parseFields(buf, at, end, &r.Head); err != nil {
-		return 0, err
-	}
-	if err := r.findAuthority(buf); err != nil {
-		return 0, err
-	}
-	return end + 2, nil
+	return at, nil
 }
 
-// checkBegun refuses an incomplete head whose request line cannot become right.
-func checkBegun(buf []byte, offset int, r *Request) error {
-	if len(buf) == 0 || buf[0] == '\r' && len(buf) == 1 {
-		return nil
-	}
-	if bytes.IndexByte(buf, '\n') >= 0 {
-		_, err := parseRequestLine(buf, 0, r)
-		if e, ok := err.(*Error); ok {
-			e.Offset += offset
-			return e
-		}
-		return nil
-	}
-	for i, c := range buf {
-		switch {
-		case isToken[c] && i < maxMethodLength:
-		case c == ' ' && i > 0:
-			return nil
-		default:
-			return syntax(BadMethod, offset+i)
-		}
-	}
-	return nil
-}
-
-// parseRequestLine parses the line that begins at start, which is complete, and returns where the next begins.
+// parseRequestLine parses the line that begins at start and returns where the next begins; or ErrNeedMore; or
+// an *Error. Like parseFields, it decides by nothing but what it has passed.
 func parseRequestLine(buf []byte, start int, r *Request) (next int, err error) {
 	at := start
-	for isToken[buf[at]] {
-		at++
+	for at < len(buf) && isToken[buf[at]] {
+		if at++; at-start > maxMethodLength {
+			return 0, syntax(BadMethod, at-1)
+		}
 	}
-	if at == start || at-start > maxMethodLength {
-		return 0, syntax(BadMethod, at)
-	}
-	if buf[at] != ' ' {
-		return 0, syntax(BadRequestLine, at)
+	switch {
+	case at == start:
+		return 0, badEnd(buf, at, BadMethod)
+	case at == len(buf) || buf[at] != ' ':
+		return 0, badEnd(buf, at, BadRequestLine)
 	}
 	r.MethodName = View{uint32(start), uint32(at)}
 	r.Method = methodOf(buf[start:at])
 	at++
 	target := at
-	for isTarget[buf[at]] {
+	for at < len(buf) && isTarget[buf[at]] {
 		at++
 	}
-	if at == target || buf[at] != ' ' {
-		return 0, syntax(BadTarget, at)
+	if at == target || at == len(buf) || buf[at] != ' ' {
+		return 0, badEnd(buf, at, BadTarget)
 	}
 	r.Target = View{uint32(target), uint32(at)}
 	at++
-	version, err := parseVersion(buf, at)
-	if err != nil {
+	if r.Version, err = parseVersion(buf, at); err != nil {
 		return 0, err
 	}
-	r.Version = version
 	at += len("HTTP/1.1")
-	if buf[at] != '\r' {
-		return 0, syntax(BadVersion, at)
+	if at+1 >= len(buf) || buf[at] != '\r' || buf[at+1] != '\n' {
+		return 0, badEnd(buf, at, BadVersion)
 	}
-	if buf[at+1] != '\n' {
-		return 0, syntax(BadLineEnd, at)
+	if r.Version != HTTP10 && r.Version != HTTP11 {
+		return 0, syntax(UnknownVersion, at-len("HTTP/1.1"))
 	}
 	return at + 2, r.splitTarget(buf)
 }
 
-// parseVersion parses an HTTP-version (RFC 9112, 2.3). A line end lies somewhere behind at.
+// parseVersion parses any HTTP-version (RFC 9112, 2.3) at buf[at:].
 func parseVersion(buf []byte, at int) (Version, error) {
 	const pattern = "HTTP/0.0"
+	if len(buf)-at >= len(pattern) {
+		// What nearly everybody sends.
+		switch string(buf[at : at+len(pattern)]) {
+		case "HTTP/1.1":
+			return HTTP11, nil
+		case "HTTP/1.0":
+			return HTTP10, nil
+		}
+	}
 	for i := range len(pattern) {
+		if at+i == len(buf) {
+			return 0, ErrNeedMore
+		}
 		c := buf[at+i]
-		if pattern[i] == '0' && c >= '0' && c <= '9' {
-			continue
-		}
-		if c != pattern[i] {
-			return 0, syntax(BadVersion, at+i)
+		if c != pattern[i] && !(pattern[i] == '0' && c >= '0' && c <= '9') {
+			return 0, badEnd(buf, at+i, BadVersion)
 		}
 	}
-	v := Version(buf[at+5]-'0')*10 + Version(buf[at+7]-'0')
-	if v != HTTP10 && v != HTTP11 {
-		return 0, syntax(UnknownVersion, at)
-	}
-	return v, nil
+	return Version(buf[at+5]-'0')*10 + Version(buf[at+7]-'0'), nil
 }
 
 // splitTarget finds the target's form and its parts (RFC 9112, 3.2).
@@ -265,11 +243,14 @@ func splitPort(b []byte) (host, port []byte) {
 	return b, nil
 }
 
-// validPort checks ":" *DIGIT (RFC 3986, 3.2.3), up to 65535.
+// validPort checks ":" and up to five digits (RFC 3986, 3.2.3), up to 65535.
 func validPort(port []byte) bool {
+	if len(port) > len(":65535") {
+		return false
+	}
 	n := 0
 	for _, c := range port[1:] {
-		if c < '0' || c > '9' || n > 65535 {
+		if c < '0' || c > '9' {
 			return false
 		}
 		n = n*10 + int(c-'0')
@@ -287,21 +268,13 @@ var isRegName = func() (t [256]bool) {
 	return t
 }()
 
-// validHost checks a reg-name, an IPv4 address, or an IP literal in brackets.
+// validHost checks a reg-name, an IPv4 address, or an IPv6 address in brackets.
 func validHost(host []byte) bool {
 	if len(host) == 0 {
 		return false
 	}
 	if host[0] == '[' {
-		if len(host) < 4 || host[len(host)-1] != ']' {
-			return false
-		}
-		for _, c := range host[1 : len(host)-1] {
-			if !(c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' || c == ':' || c == '.') {
-				return false
-			}
-		}
-		return true
+		return host[len(host)-1] == ']' && validIPv6(host[1:len(host)-1])
 	}
 	for _, c := range host {
 		if !isRegName[c] {
@@ -309,4 +282,67 @@ func validHost(host []byte) bool {
 		}
 	}
 	return true
+}
+
+// validIPv6 checks an IPv6 address (RFC 4291, 2.2) without a zone: eight groups of one to four hexadecimal
+// digits, of which the last two may be an IPv4 address, and "::" once in place of one or more of them.
+func validIPv6(b []byte) bool {
+	groups, gap := 0, false
+	if len(b) >= 2 && b[0] == ':' && b[1] == ':' {
+		gap = true
+		b = b[2:]
+	}
+	for len(b) > 0 {
+		n := 0
+		for n < len(b) {
+			if _, ok := hexDigit(b[n]); !ok {
+				break
+			}
+			n++
+		}
+		switch {
+		case n < len(b) && b[n] == '.':
+			groups += 2
+			return validIPv4(b) && (groups == 8) != gap && groups <= 8
+		case n == 0 || n > 4:
+			return false
+		}
+		groups++
+		if b = b[n:]; len(b) == 0 {
+			break
+		}
+		if b[0] != ':' || len(b) == 1 {
+			return false
+		}
+		if b = b[1:]; b[0] == ':' {
+			if gap {
+				return false
+			}
+			gap = true
+			b = b[1:]
+		}
+	}
+	return (groups == 8) != gap && groups <= 8
+}
+
+// validIPv4 checks four decimal numbers up to 255 with dots between them, and without leading zeros.
+func validIPv4(b []byte) bool {
+	for part := range 4 {
+		if part > 0 {
+			if len(b) == 0 || b[0] != '.' {
+				return false
+			}
+			b = b[1:]
+		}
+		n, value := 0, 0
+		for n < len(b) && n < 3 && b[n] >= '0' && b[n] <= '9' {
+			value = value*10 + int(b[n]-'0')
+			n++
+		}
+		if n == 0 || value > 255 || n > 1 && b[0] == '0' {
+			return false
+		}
+		b = b[n:]
+	}
+	return len(b) == 0
 }

@@ -11,65 +11,57 @@ type Response struct {
 
 // ParseResponse parses a response head from the beginning of buf: see ParseRequest.
 func ParseResponse(buf []byte, scanned int, r *Response) (n int, err error) {
-	r.Head.reset()
-	*r = Response{Head: r.Head}
-	end, err := headEnd(buf, 0, scanned)
-	if err == ErrNeedMore {
-		const begin = "HTTP/1."
-		for i := range min(len(buf), len(begin)) {
-			if buf[i] != begin[i] {
-				return 0, syntax(BadStatusLine, i)
-			}
-		}
-	}
-	if err != nil {
-		return 0, err
+	*r = Response{Head: Head{Fields: r.Fields[:0]}}
+	buf = buf[:min(len(buf), maxHead)]
+	scanned = min(scanned, len(buf))
+	if !worthParsing(buf, scanned, 0, r.Fields) {
+		return 0, needMore(len(buf))
 	}
 	at, err := parseStatusLine(buf, r)
+	if err == nil {
+		at, err = parseFields(buf, at, &r.Head)
+	}
+	if err == ErrNeedMore {
+		*r = Response{Head: Head{Fields: r.Fields[:0]}}
+		return 0, needMore(len(buf))
+	}
 	if err != nil {
 		return 0, err
 	}
-	if err := parseFields(buf, at, end, &r.Head); err != nil {
-		return 0, err
-	}
-	return end + 2, nil
+	return at, nil
 }
 
-// parseStatusLine parses a status-line (RFC 9112, 4) and returns where the next line begins. The blank
-// before an empty reason phrase may be missing, as many servers have it.
+// parseStatusLine parses a status-line (RFC 9112, 4) and returns where the next line begins; or ErrNeedMore;
+// or an *Error. The blank before an empty reason phrase may be missing, as many servers have it.
 func parseStatusLine(buf []byte, r *Response) (next int, err error) {
-	const shortest = len("HTTP/1.1 200\r\n\r\n")
-	if len(buf) < shortest {
-		return 0, syntax(BadStatusLine, 0)
-	}
 	if r.Version, err = parseVersion(buf, 0); err != nil {
 		return 0, err
 	}
-	if buf[8] != ' ' {
-		return 0, syntax(BadStatusLine, 8)
+	if r.Version != HTTP10 && r.Version != HTTP11 {
+		return 0, syntax(UnknownVersion, 0)
 	}
-	for i := 9; i < 12; i++ {
-		c := buf[i]
-		if c < '0' || c > '9' {
-			return 0, syntax(BadStatusLine, i)
+	at := len("HTTP/1.1")
+	if at == len(buf) || buf[at] != ' ' {
+		return 0, badEnd(buf, at, BadStatusLine)
+	}
+	at++
+	for end := at + 3; at < end; at++ {
+		if at == len(buf) || buf[at] < '0' || buf[at] > '9' {
+			return 0, badEnd(buf, at, BadStatusLine)
 		}
-		r.Status = r.Status*10 + int(c-'0')
+		r.Status = r.Status*10 + int(buf[at]-'0')
 	}
 	if r.Status < 100 {
-		return 0, syntax(BadStatusLine, 9)
+		return 0, syntax(BadStatusLine, at-3)
 	}
-	at := 12
-	if buf[at] == ' ' {
+	if at < len(buf) && buf[at] == ' ' {
 		at++
 		start := at
-		// A line end lies ahead: the head's last bytes are one.
-		for buf[at] >= 0x20 && buf[at] != 0x7f || buf[at] == '\t' {
-			at++
-		}
+		at += textLen(buf[at:])
 		r.Reason = View{uint32(start), uint32(at)}
 	}
-	if buf[at] != '\r' || buf[at+1] != '\n' {
-		return 0, syntax(BadStatusLine, at)
+	if at+1 >= len(buf) || buf[at] != '\r' || buf[at+1] != '\n' {
+		return 0, badEnd(buf, at, BadStatusLine)
 	}
 	return at + 2, nil
 }

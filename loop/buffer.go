@@ -4,11 +4,11 @@ package loop
 // that has bytes which cannot go on holds one, of the smallest size that fits. The lists are last-in
 // first-out, so that the few in use stay in the cache.
 var bufferSizes = [...]int{
-	4 << 10,   // a head with a small body: nearly every request
-	16 << 10,  // a large head
-	64 << 10,  // what one relay read can leave over
-	256 << 10, // heads up to the largest header_bytes
-	2 << 20,   // such a head and what was read behind it
+	4 << 10,                         // a head with a small body: nearly every request
+	16 << 10,                        // a large head
+	headRoom + relayRead + tailRoom, // what one relay read can leave over, with what frames it
+	256 << 10,                       // heads up to the largest header_bytes
+	2 << 20,                         // such a head and what was read behind it
 }
 
 // freeBytes bounds what a free list keeps of each size: a burst's memory goes back to the collector.

@@ -401,10 +401,16 @@ func (p *proxy) drain() {
 
 func (p *proxy) drainWithin(ctx context.Context) {
 	p.tr.Helper()
-	p.ended = true
 	if err := p.srv.Drain(ctx); err != nil {
 		p.tr.Errorf("drain: %v", err)
 	}
+	p.check()
+}
+
+// check looks whether everything that was borrowed has been given back. The loops have ended.
+func (p *proxy) check() {
+	p.tr.Helper()
+	p.ended = true
 	for _, l := range p.srv.loops {
 		if l.bufs.inUse != 0 || l.open != 0 || l.idle.Len() != 0 {
 			p.tr.Errorf("loop %d has ended with %d buffers in use, %d sessions, %d idle connections",
@@ -508,11 +514,16 @@ func (p *proxy) wantRecords(want ...string) {
 func (p *proxy) dial() *peer {
 	p.tr.Helper()
 	addr := p.srv.Addrs()[0]
-	c, err := net.DialTimeout(addr.Network(), addr.String(), patience)
+	return p.tr.connect(addr.Network(), addr.String())
+}
+
+func (tr *trace) connect(network, address string) *peer {
+	tr.Helper()
+	c, err := net.DialTimeout(network, address, patience)
 	if err != nil {
-		p.tr.Fatalf("client: %v", err)
+		tr.Fatalf("client: %v", err)
 	}
-	return p.tr.peer("client", c)
+	return tr.peer("client", c)
 }
 
 // peer is one end of a connection that the test plays: a client, or an origin's side.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
@@ -44,6 +45,11 @@ type Loop struct {
 	srv    *Server
 	log    *slog.Logger
 	poller *netpoll.Poller
+
+	// Shared with those who post: the eventfd that a post writes to must not be closed meanwhile, since its
+	// number may then be somebody else's.
+	posting sync.Mutex
+	ended   bool
 
 	// Owned by the loop's goroutine.
 	plan      *Plan
@@ -159,15 +165,21 @@ func (l *Loop) verdict() error {
 	return nil
 }
 
-// post runs f on the loop's goroutine. It may be called from any goroutine.
+// post runs f on the loop's goroutine. It may be called from any goroutine. When the loop has ended, nothing
+// happens.
 func (l *Loop) post(f func()) {
+	l.posting.Lock()
+	defer l.posting.Unlock()
+	if l.ended {
+		return
+	}
 	err := l.poller.Trigger(queue.HighPriority, func(any) error {
 		l.now = clock()
 		f()
 		return l.verdict()
 	}, nil)
 	if err != nil {
-		// The eventfd of a running loop takes any number of writes; it fails only after close.
+		// The eventfd takes any number of writes.
 		l.log.Error("post to a loop failed", "loop", l.id, "error", err)
 	}
 }

@@ -98,7 +98,7 @@ func (m mode) respond(x *peer, body string) {
 	head, framed := m.framing.response(body)
 	m.delivery.send(x, head+framed)
 	if m.framing == untilClose {
-		x.Close()
+		x.closeWrite()
 	}
 }
 

@@ -35,6 +35,7 @@ type pump struct {
 	chunked bool              // leave in chunks; else as bare bytes
 	dec     httpparse.Chunked
 	trailer bool // the last chunk has been read, the trailer section has not
+	scanned int  // bytes of an incomplete trailer section that have been looked at
 	// starved: what was left of the last window is the beginning of something that needs more bytes.
 	starved bool
 	done    bool
@@ -46,7 +47,7 @@ type pump struct {
 func (p *pump) start(in httpparse.Framing, chunked bool) {
 	p.in, p.chunked = in, chunked
 	p.dec.Reset()
-	p.trailer, p.starved, p.payload = false, false, 0
+	p.trailer, p.scanned, p.starved, p.payload = false, 0, false, 0
 	p.done = in.Kind == httpparse.BodyNone || in.Kind == httpparse.BodyLength && in.Length == 0
 	if p.fields == nil && in.Kind == httpparse.BodyChunked {
 		p.fields = make([]httpparse.Field, 0, maxTrailerFields)
@@ -118,7 +119,7 @@ func (p *pump) frameChunked(head []byte, v window) (out []byte, used int, err er
 	var trailers []httpparse.Field
 	section := win[used:]
 	if p.trailer {
-		fields, n, err := httpparse.ParseTrailer(section, 0, p.fields[:0])
+		fields, n, err := httpparse.ParseTrailer(section, p.scanned, p.fields[:0])
 		switch {
 		case err == nil:
 			used += n
@@ -129,7 +130,7 @@ func (p *pump) frameChunked(head []byte, v window) (out []byte, used int, err er
 		case len(section) > maxTrailerBytes:
 			return nil, used, errTrailerTooLarge
 		default:
-			p.starved = true
+			p.starved, p.scanned = true, len(section)
 		}
 	}
 	if pieces <= 1 && len(trailers) == 0 {

@@ -78,7 +78,7 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 			if err := l.run(); err != nil {
 				srv.errOnce.Do(func() { srv.err = fmt.Errorf("loop %d: %w", l.id, err) })
 			}
-			l.shut()
+			l.leave()
 		})
 	}
 	go srv.finish()
@@ -148,6 +148,9 @@ func (srv *Server) open(n int) error {
 // finish waits for the loops and ends what they shared.
 func (srv *Server) finish() {
 	srv.running.Wait()
+	for _, l := range srv.loops {
+		l.shut()
+	}
 	for _, lis := range srv.plan.Listeners {
 		if lis.Path != "" {
 			if err := os.Remove(lis.Path); err != nil {
@@ -287,13 +290,14 @@ func (l *Loop) drain() {
 		a.state = acceptClosed
 		l.close(&a.endpoint)
 	}
-	for s := l.sessions.next; s != &l.sessions; {
-		next := s.next
+	// The newest first: for want of a descriptor a session may close newer ones, never older ones.
+	for s := l.sessions.prev; s != &l.sessions; {
+		older := s.prev
 		if s.x == nil {
 			s.client.readable = true // the last look at what may have come
 			s.step(l.now)
 		}
-		s = next
+		s = older
 	}
 	if l.open == 0 {
 		l.drained()
@@ -327,14 +331,23 @@ func (l *Loop) drained() {
 	l.stop = true
 }
 
-// shut closes the loop's own descriptors. Its goroutine has ended, or never began.
-func (l *Loop) shut() {
+// leave closes the loop's listening sockets, so that the kernel sends no client to it any more.
+func (l *Loop) leave() {
 	for _, a := range l.listeners {
 		if a.fd >= 0 {
 			sysClose(a.fd)
 			a.fd = -1
 		}
 	}
+}
+
+// shut closes the loop's own descriptors. All loops have ended, or never began: as long as one runs, others
+// may be posted to, which writes to a descriptor of their pollers.
+func (l *Loop) shut() {
+	l.posting.Lock()
+	l.ended = true
+	l.posting.Unlock()
+	l.leave()
 	l.tick.close()
 	sysClose(l.runs.fd)
 	if err := l.poller.Close(); err != nil {

@@ -36,7 +36,7 @@ func describeMachine(o *options, peers []*peer) machine {
 		CPUs:    onlineCPUs(readFile("/proc/cpuinfo")),
 		Memory:  statusBytes(readFile("/proc/meminfo"), "MemTotal"),
 	}
-	for _, p := range append(peers, originPeer()) {
+	for _, p := range append(peers, originPeer(o)) {
 		if p.version != nil {
 			m.Versions = append(m.Versions, version{p.name, firstLine(p.binary, p.version...)})
 		}

@@ -37,6 +37,7 @@ type options struct {
 	scripts    []string
 	sizes      []size
 	conns      []int
+	origin     string
 	rounds     int
 	seconds    int
 	warmup     int
@@ -90,6 +91,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.IntVar(&o.warmup, "warmup", 1, "length of the run before it that is not measured, in seconds")
 	fs.IntVar(&o.proxyCPU, "proxy-cpu", 0, "CPU of the proxy")
 	fs.IntVar(&o.loadCPU, "load-cpu", 1, "CPU of the origin and wrk")
+	fs.StringVar(&o.origin, "origin", "light", "origin: light (bench/origin) or nginx")
 	fs.BoolVar(&o.quick, "quick", false, "5B, 64 connections, 3 rounds of 2 s; options given beside it win")
 	fs.BoolVar(&o.strace, "strace", false, "count system calls a request instead of measuring time")
 	fs.IntVar(&o.requests, "requests", 100_000, "requests for -strace")
@@ -124,6 +126,9 @@ func parseOptions(args []string) (*options, error) {
 	}
 	if o.baseline != "" {
 		o.peers = append(o.peers, "baseline")
+	}
+	if o.origin != "light" && o.origin != "nginx" {
+		return nil, fmt.Errorf("-origin: %q is neither light nor nginx", o.origin)
 	}
 	o.scripts = strings.Split(scripts, ",")
 	for _, s := range o.scripts {
@@ -255,7 +260,7 @@ func (b *bench) startOrigin(ctx context.Context) error {
 			return err
 		}
 	}
-	origin, err := b.start(ctx, originPeer(), b.o.loadCPU, "")
+	origin, err := b.start(ctx, originPeer(b.o), b.o.loadCPU, "")
 	if err != nil {
 		return fmt.Errorf("origin: %w", err)
 	}
@@ -300,7 +305,7 @@ func (b *bench) measure(ctx context.Context, c cell, p *peer) (m measurement, er
 			return m, err
 		}
 	}
-	before, err := proxy.sample(b.o.proxyCPU)
+	before, err := b.sample(proxy)
 	if err != nil {
 		return m, err
 	}
@@ -308,7 +313,7 @@ func (b *bench) measure(ctx context.Context, c cell, p *peer) (m measurement, er
 	if err != nil {
 		return m, err
 	}
-	after, err := proxy.sample(b.o.proxyCPU)
+	after, err := b.sample(proxy)
 	if err != nil {
 		return m, err
 	}
@@ -350,11 +355,29 @@ func (b *bench) countCallsOf(ctx context.Context, p *peer, c cell) error {
 	return nil
 }
 
-// sample is what is known about a proxy's processes at one moment.
+// sample is what is known at one moment about the proxy, the origin and the two CPUs they run on.
 type sample struct {
-	at      time.Time
-	cpu     time.Duration // of all threads so far
-	busy    time.Duration // of the proxy's CPU so far, by whomever
-	rss     int64         // bytes
-	rssPeak int64         // bytes
+	at            time.Time
+	proxy, origin usage
+	proxyBusy     time.Duration // of the proxy's CPU so far, by whomever
+	loadBusy      time.Duration // of the load's CPU so far, by whomever
+}
+
+func (b *bench) sample(proxy *process) (s sample, err error) {
+	s.at = time.Now()
+	if s.proxy, err = proxy.usage(); err != nil {
+		return s, fmt.Errorf("proxy: %w", err)
+	}
+	if s.origin, err = b.origin.usage(); err != nil {
+		return s, fmt.Errorf("origin: %w", err)
+	}
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return s, err
+	}
+	if s.proxyBusy, err = cpuBusy(string(stat), b.o.proxyCPU); err != nil {
+		return s, err
+	}
+	s.loadBusy, err = cpuBusy(string(stat), b.o.loadCPU)
+	return s, err
 }

@@ -56,7 +56,13 @@ func runNginx(s *settings) []string {
 	return []string{"-e", "stderr", "-p", s.Dir, "-c", s.Config}
 }
 
-func originPeer() *peer {
+// originPeer is what every proxy is measured against. The light one leaves the load generator enough of their CPU
+// for the proxy to run short of its own.
+func originPeer(o *options) *peer {
+	if o.origin == "light" {
+		port := func(s *settings) []string { return []string{s.Port} }
+		return &peer{"origin", filepath.Join(o.root, "bin", "origin"), "", port, nil}
+	}
 	return &peer{"origin", lookPath("nginx"), "origin.conf", runNginx, []string{"-v"}}
 }
 

@@ -151,17 +151,23 @@ func parseStat(stat string) (pid, parent int, ok bool) {
 	return pid, parent, err1 == nil && err2 == nil
 }
 
-// sample reads the CPU time and memory of the process and its workers, and the busy time of their CPU.
+// usage is what a process and its workers have used.
+type usage struct {
+	cpu     time.Duration // of all threads so far
+	rss     int64         // bytes
+	rssPeak int64         // bytes
+}
+
+// usage reads the CPU time and the memory of the process and its workers.
 //
 // CPU time comes from schedstat, in nanoseconds for each thread: the ticks of /proc/PID/stat are 10 ms, and on many
 // kernels sampled. Memory is the sum over the processes, so pages that workers share count more than once.
-func (p *process) sample(cpu int) (sample, error) {
+func (p *process) usage() (u usage, err error) {
 	select {
 	case <-p.done:
-		return sample{}, fmt.Errorf("the proxy ended: %s", p.lastOutput())
+		return u, fmt.Errorf("ended: %s", p.lastOutput())
 	default:
 	}
-	s := sample{at: time.Now()}
 	for _, pid := range p.pids() {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid)) // the pattern is well-formed
 		for _, file := range threads {
@@ -171,26 +177,21 @@ func (p *process) sample(cpu int) (sample, error) {
 			}
 			ns, err := parseSchedstat(string(stat))
 			if err != nil {
-				return s, fmt.Errorf("%s: %w", file, err)
+				return u, fmt.Errorf("%s: %w", file, err)
 			}
-			s.cpu += ns
+			u.cpu += ns
 		}
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
 			continue
 		}
-		s.rss += statusBytes(string(status), "VmRSS")
-		s.rssPeak += statusBytes(string(status), "VmHWM")
+		u.rss += statusBytes(string(status), "VmRSS")
+		u.rssPeak += statusBytes(string(status), "VmHWM")
 	}
-	if s.cpu == 0 {
-		return s, errors.New("the kernel tells no CPU time in /proc/PID/task/*/schedstat (CONFIG_SCHED_INFO)")
+	if u.cpu == 0 {
+		return u, errors.New("the kernel tells no CPU time in /proc/PID/task/*/schedstat (CONFIG_SCHED_INFO)")
 	}
-	stat, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return s, err
-	}
-	s.busy, err = cpuBusy(string(stat), cpu)
-	return s, err
+	return u, nil
 }
 
 // parseSchedstat takes the time on the CPU, the first of three numbers.

@@ -40,36 +40,46 @@ type measurement struct {
 	RSS          int64         `json:"rss_bytes"`
 	RSSPeak      int64         `json:"rss_peak_bytes"`
 	Utilization  float64       `json:"proxy_cpu_utilization"` // of its CPU, 0 to 1
-	Foreign      float64       `json:"foreign_cpu_share"`     // of the same CPU, by others and the hypervisor
+	Foreign      float64       `json:"foreign_cpu_share"`     // by others and the hypervisor, of the CPU that had more
 	Requests     int64         `json:"requests"`
 	BadStatus    int64         `json:"bad_status,omitempty"`
 	SocketErrors int64         `json:"socket_errors,omitempty"`
+	Timeouts     int64         `json:"timeouts,omitempty"`
 	Failure      string        `json:"failure,omitempty"` // why there is no figure at all
 }
 
-// foreignLimit is the share of the proxy's CPU that others may take before the report says so: above it, caches and
-// scheduling cost the proxy more than the differences that are to be seen.
+// foreignLimit is the share of one of the two CPUs that others may take before the report says so: above it, caches
+// and scheduling cost the proxy more than the differences that are to be seen. The load's CPU matters as much as the
+// proxy's: a starved load generator lets the proxy wake up for single events.
 const foreignLimit = 0.05
 
 func newMeasurement(w wrkRun, before, after sample) measurement {
-	cpu, wall := after.cpu-before.cpu, after.at.Sub(before.at)
+	wall := after.at.Sub(before.at).Seconds()
+	cpu := after.proxy.cpu - before.proxy.cpu
+	byProxy := cpu.Seconds()
+	byLoad := (after.origin.cpu - before.origin.cpu + w.cpu).Seconds()
 	return measurement{
-		CPU:          float64(cpu.Nanoseconds()) / 1e3 / float64(w.requests),
-		PerSecond:    w.perSecond,
-		P50:          w.p50,
-		P99:          w.p99,
-		RSS:          after.rss,
-		RSSPeak:      after.rssPeak,
-		Utilization:  cpu.Seconds() / wall.Seconds(),
-		Foreign:      max(0, (after.busy-before.busy-cpu).Seconds()/wall.Seconds()),
+		CPU:         float64(cpu.Nanoseconds()) / 1e3 / float64(w.requests),
+		PerSecond:   w.perSecond,
+		P50:         w.p50,
+		P99:         w.p99,
+		RSS:         after.proxy.rss,
+		RSSPeak:     after.proxy.rssPeak,
+		Utilization: byProxy / wall,
+		Foreign: max(
+			0,
+			((after.proxyBusy-before.proxyBusy).Seconds()-byProxy)/wall,
+			((after.loadBusy-before.loadBusy).Seconds()-byLoad)/wall,
+		),
 		Requests:     w.requests,
 		BadStatus:    w.badStatus,
 		SocketErrors: w.socketErrors,
+		Timeouts:     w.timeouts,
 	}
 }
 
 func (m measurement) clean() bool {
-	return m.Failure == "" && m.BadStatus == 0 && m.SocketErrors == 0
+	return m.Failure == "" && m.BadStatus == 0 && m.SocketErrors == 0 && m.Timeouts == 0
 }
 
 // errors says what went wrong in the run, empty if nothing did.
@@ -85,6 +95,9 @@ func (m measurement) errors() string {
 	if m.SocketErrors > 0 {
 		parts = append(parts, fmt.Sprintf("%d socket errors", m.SocketErrors))
 	}
+	if m.Timeouts > 0 {
+		parts = append(parts, fmt.Sprintf("%d timeouts", m.Timeouts))
+	}
 	return strings.Join(parts, ", ")
 }
 
@@ -93,6 +106,9 @@ func (m measurement) String() string {
 		return "FAILED: " + m.Failure
 	}
 	s := fmt.Sprintf("%8.2f us a request, %8.0f requests/s", m.CPU, m.PerSecond)
+	if m.Foreign > foreignLimit {
+		s += fmt.Sprintf(", %.0f %% foreign", m.Foreign*100)
+	}
 	if e := m.errors(); e != "" {
 		s += ", ERRORS: " + e
 	}
@@ -204,8 +220,8 @@ func (r *report) markdown() string {
 Medians over the rounds, which are interleaved. *CPU* is the time that all threads of the proxy's own processes spent
 on a request, with the least and the most of the rounds; *of it* is millrace's figure divided by this proxy's (below
 1, millrace needs less CPU; above 1, it serves more requests a second). *Load* is how busy the proxy kept its CPU:
-below 100 % the load generator was the bottleneck, and requests/s compare nothing. *Foreign* is what others took of
-that CPU.
+below 100 % the load generator was the bottleneck, and requests/s compare nothing. *Foreign* is what others took
+of that CPU or of the load generator's, whichever is more.
 `)
 	for _, res := range r.Results {
 		res.table(&b)

@@ -11,12 +11,23 @@ import (
 )
 
 func TestNewMeasurement(t *testing.T) {
-	start := time.Unix(1, 0)
-	before := sample{at: start, cpu: time.Second, busy: 3 * time.Second}
-	after := sample{at: start.Add(4 * time.Second), cpu: 3 * time.Second, busy: 5200 * time.Millisecond, rss: 1, rssPeak: 2}
-	got := newMeasurement(wrkRun{requests: 100_000, perSecond: 25_000, p50: 1, p99: 2}, before, after)
+	// Four seconds, in which the proxy used two of its CPU and others 0.2; origin and wrk three of theirs, others 0.8.
+	before := sample{at: time.Unix(1, 0), proxy: usage{cpu: time.Second}, origin: usage{cpu: time.Second}, proxyBusy: time.Second}
+	after := sample{
+		at:        time.Unix(5, 0),
+		proxy:     usage{cpu: 3 * time.Second, rss: 1, rssPeak: 2},
+		origin:    usage{cpu: 2 * time.Second},
+		proxyBusy: 3200 * time.Millisecond,
+		loadBusy:  3800 * time.Millisecond,
+	}
+	w := wrkRun{requests: 100_000, perSecond: 25_000, p50: 1, p99: 2, cpu: 2 * time.Second}
+	got := newMeasurement(w, before, after)
+	if got.Foreign < 0.199 || got.Foreign > 0.201 {
+		t.Errorf("foreign is %v, want 0.2, that of the load's CPU", got.Foreign)
+	}
+	got.Foreign = 0
 	want := measurement{
-		CPU: 20, PerSecond: 25_000, P50: 1, P99: 2, RSS: 1, RSSPeak: 2, Utilization: 0.5, Foreign: 0.05, Requests: 100_000,
+		CPU: 20, PerSecond: 25_000, P50: 1, P99: 2, RSS: 1, RSSPeak: 2, Utilization: 0.5, Requests: 100_000,
 	}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -31,7 +42,7 @@ func TestMedianLeavesOutRunsWithErrors(t *testing.T) {
 	}{
 		{"odd", []measurement{{CPU: 9}, {CPU: 1}, {CPU: 2}}, 2},
 		{"even", []measurement{{CPU: 4}, {CPU: 1}, {CPU: 2}, {CPU: 9}}, 3},
-		{"with errors", []measurement{{CPU: 5}, {CPU: 1, BadStatus: 1}, {CPU: 1, SocketErrors: 1}, {Failure: "down"}}, 5},
+		{"with errors", []measurement{{CPU: 5}, {CPU: 1, BadStatus: 1}, {CPU: 1, SocketErrors: 1}, {CPU: 1, Timeouts: 1}, {Failure: "down"}}, 5},
 		{"nothing but errors", []measurement{{CPU: 1, BadStatus: 1}}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {

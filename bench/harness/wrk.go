@@ -16,19 +16,24 @@ type wrkRun struct {
 	perSecond    float64
 	p50, p99     time.Duration
 	badStatus    int64 // responses with a status of 400 or more
-	socketErrors int64 // connects, reads, writes and timeouts that failed
+	socketErrors int64 // connects, reads and writes that failed
+	timeouts     int64 // requests that took longer than wrk's 2 s
+	cpu          time.Duration
 }
 
 // runWrk runs wrk with one thread on the load's CPU.
 func runWrk(ctx context.Context, o *options, c cell, url string, seconds int) (wrkRun, error) {
-	out, err := pinned(
+	cmd := pinned(
 		ctx, o.loadCPU, "wrk", "--latency", "-t", "1", "-c", strconv.Itoa(c.Conns),
 		"-d", fmt.Sprintf("%ds", seconds), "-s", scriptFile(o, c.Script), url,
-	).CombinedOutput()
+	)
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return wrkRun{}, fmt.Errorf("wrk: %w: %s", err, out)
 	}
-	return parseWrk(string(out))
+	w, err := parseWrk(string(out))
+	w.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return w, err
 }
 
 var (
@@ -67,10 +72,11 @@ func parseWrk(out string) (w wrkRun, err error) {
 		w.badStatus, _ = strconv.ParseInt(m[1], 10, 64) // digits, by the expression
 	}
 	if m := wrkSockets.FindStringSubmatch(out); m != nil {
-		for _, digits := range m[1:] {
+		for _, digits := range m[1:4] {
 			n, _ := strconv.ParseInt(digits, 10, 64)
 			w.socketErrors += n
 		}
+		w.timeouts, _ = strconv.ParseInt(m[4], 10, 64)
 	}
 	if w.requests == 0 {
 		return w, errors.New("not one request was answered")

@@ -24,7 +24,7 @@ Transfer/sec:     12.07MB
 func TestParseWrk(t *testing.T) {
 	want := wrkRun{requests: 198591, perSecond: 49640.79, p50: 1210 * time.Microsecond, p99: 2520 * time.Millisecond}
 	withErrors := want
-	withErrors.badStatus, withErrors.socketErrors = 17, 1+2+3+4
+	withErrors.badStatus, withErrors.socketErrors, withErrors.timeouts = 17, 1+2+3, 4
 
 	for _, test := range []struct {
 		name, out string
