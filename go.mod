@@ -27,4 +27,5 @@ require (
 	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
 )
 
+// fasthttp asks for v1.3.0 of its brotli library, which some module proxies do not have; v1.0.1 serves it as well.
 replace github.com/molecule-man/go-brrr => github.com/molecule-man/go-brrr v1.0.1

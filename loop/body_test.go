@@ -357,10 +357,27 @@ func TestATrailerSectionThatNeverEndsIsCut(t *testing.T) {
 		c.send(get("/"))
 		x := o.accept()
 		x.wantRequest("GET /", "")
-		x.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n" + strings.Repeat(field, maxTrailerBytes/len(field)+1))
+		x.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+		if _, err := c.r.Peek(1); err != nil {
+			t.Fatal(err)
+		}
+		x.send("0\r\n" + strings.Repeat(field, maxTrailerBytes/len(field)+1))
 		if res, body, err := c.readResponse("GET"); err == nil {
 			t.Errorf("got a complete response: %v %q", res, body)
 		}
 		x.wantGone()
 	})
+}
+
+func TestABodyThatIsWrongBeforeAnythingWasPassedOnIsABadGateway(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{}, o)
+	c := p.dial()
+	c.send(get("/"))
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	x.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcdef")
+	c.wantError("GET", 502)
+	x.wantGone()
 }

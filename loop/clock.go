@@ -22,10 +22,3 @@ func (t Time) after(d time.Duration) Time {
 	return t + Time(d)
 }
 
-// earlier returns the earlier of two deadlines.
-func earlier(a, b Time) Time {
-	if b < a {
-		return b
-	}
-	return a
-}

@@ -271,7 +271,6 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 	facts := remap.ResponseFacts{Body: out, Close: !x.persistent, KeepAlive: x.persistent && old}
 	h := remap.AppendResponse(l.scratch[:0], head, &x.res, &facts)
 	l.scratch = h[:0]
-	x.answered = true
 	if !v.inPlace {
 		s.origin.in.r += n
 	}
@@ -291,6 +290,7 @@ func (s *session) relayBody(head []byte, v window, now Time) fault {
 	x.downAt = now
 	f := faultNone
 	if len(out) > 0 {
+		x.answered = true
 		f = s.say(out, now)
 	}
 	s.keepRest(v, used)

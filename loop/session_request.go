@@ -19,6 +19,7 @@ func (s *session) readHead(now Time) bool {
 			if s.x == nil {
 				s.begin(now)
 			}
+			s.x.bytesIn = int64(s.in.len())
 			n, err := httpparse.ParseRequest(s.in.bytes(), s.x.scanned, &s.x.req)
 			switch {
 			case err == nil && n <= l.plan.Limits.HeaderBytes:

@@ -125,8 +125,14 @@ func TestARequestThatDiesOnAPooledConnectionIsSentAgainOnceIfItsMethodAllows(t *
 		method string
 		again  bool
 	}{
-		{"GET", true}, {"HEAD", true}, {"PUT", true}, {"DELETE", true}, {"OPTIONS", true},
-		{"POST", false}, {"PATCH", false}, {"BREW", false},
+		{"GET", true},
+		{"HEAD", true},
+		{"PUT", true},
+		{"DELETE", true},
+		{"OPTIONS", true},
+		{"POST", false},
+		{"PATCH", false},
+		{"BREW", false},
 	}
 	for _, test := range tests {
 		for name, end := range map[string]func(x *peer){"FIN": func(x *peer) { x.Close() }, "RST": (*peer).reset} {

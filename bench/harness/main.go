@@ -113,6 +113,11 @@ func parseOptions(args []string) (*options, error) {
 			}
 		}
 	}
+	// Children run in directories of their own.
+	var err error
+	if o.root, err = filepath.Abs(o.root); err != nil {
+		return nil, err
+	}
 	if o.out == "" {
 		o.out = filepath.Join(o.root, "bench", "results")
 	}
