@@ -21,4 +21,3 @@ func (t Time) after(d time.Duration) Time {
 	}
 	return t + Time(d)
 }
-
