@@ -133,7 +133,7 @@ func (s *session) finish(now Time) bool {
 		l.bufs.release(&s.in)
 	}
 	s.setStage(stageHead, now)
-	if s.turn.requests++; s.turn.requests >= turnRequests && s.in.w > 0 {
+	if s.turn.requests++; s.turn.requests >= turnRequests && (s.in.w > 0 || s.client.readable) {
 		s.yield()
 		return false
 	}
