@@ -45,6 +45,7 @@ type Loop struct {
 	srv    *Server
 	log    *slog.Logger
 	poller *netpoll.Poller
+	gone   chan struct{} // closed when its goroutine has ended
 
 	// Shared with those who post: the eventfd that a post writes to must not be closed meanwhile, since its
 	// number may then be somebody else's.
@@ -91,7 +92,7 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 	}
 	now := clock()
 	l := &Loop{
-		id: id, srv: srv, log: srv.log, poller: poller,
+		id: id, srv: srv, log: srv.log, poller: poller, gone: make(chan struct{}),
 		timers:  newWheel(now),
 		relay:   make([]byte, headRoom+relayRead+tailRoom),
 		scratch: make([]byte, 0, headRoom+relayRead+headRoom),

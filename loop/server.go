@@ -79,6 +79,7 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 				srv.errOnce.Do(func() { srv.err = fmt.Errorf("loop %d: %w", l.id, err) })
 			}
 			l.leave()
+			close(l.gone)
 		})
 	}
 	go srv.finish()
@@ -208,21 +209,23 @@ func (srv *Server) ReopenLogs() error {
 		return nil
 	}
 	// What was logged before goes to the old file, so the loops hand over what they still hold.
-	flushed := make(chan struct{}, len(srv.loops))
 	for _, l := range srv.loops {
+		flushed := make(chan struct{})
 		l.post(func() {
 			l.access.Flush()
-			flushed <- struct{}{}
+			close(flushed)
 		})
-	}
-	for range srv.loops {
 		select {
 		case <-flushed:
-		case <-srv.done:
-			return nil // all of it has been written, and the file closed
+		case <-l.gone: // it has handed over everything
 		}
 	}
-	return srv.writer.Reopen()
+	select {
+	case <-srv.done:
+		return nil // all of it has been written, and the file closed
+	default:
+		return srv.writer.Reopen()
+	}
 }
 
 // takeConn counts a client connection, unless there are as many as there may be.

@@ -247,6 +247,13 @@ func (s *session) expire(now Time) {
 		return
 	}
 	switch {
+	case s.stage == stageHead && s.x == nil:
+		// A request may have come in the same moment. It was sent in time, as far as its client could know.
+		s.client.readable = true
+		if s.step(now); s.stage == stageHead && s.x == nil {
+			s.close()
+		}
+		return
 	case s.x == nil || s.stage == stageFlush || s.stage == stageLinger:
 		if s.x != nil {
 			s.x.fault = f
