@@ -271,9 +271,6 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 	facts := remap.ResponseFacts{Body: out, Close: !x.persistent, KeepAlive: x.persistent && old}
 	h := remap.AppendResponse(l.scratch[:0], head, &x.res, &facts)
 	l.scratch = h[:0]
-	if !v.inPlace {
-		s.origin.in.r += n
-	}
 	return s.relayBody(h, v.from(n), now)
 }
 

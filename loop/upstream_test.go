@@ -251,6 +251,48 @@ func TestARequestThatDiesOnANewConnectionIsSentToAnotherServerIfItsMethodAllows(
 	}
 }
 
+func TestARequestIsSentAgainOnce(t *testing.T) {
+	tr := newTrace(t)
+	a, b, c := tr.origin(), tr.origin(), tr.origin()
+	p := tr.proxy(setup{record: "$status $server $retries $end"}, a, b, c)
+	client := p.dial()
+	client.send(get("/"))
+	for _, o := range []*origin{a, b} {
+		x := o.accept()
+		x.wantRequest("GET /", "")
+		x.Close()
+	}
+	client.wantError("GET", 502)
+	c.wantNobody() // a request that kills servers must not kill them all
+	p.wantRecords("502 " + b.name + " 1 backend_error")
+}
+
+func TestARequestIsSentAgainOnANewConnection(t *testing.T) {
+	// Another idle one is no better than the one that has died.
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{}, o)
+	c, other := p.dial(), p.dial()
+	c.send(get("/1"))
+	x := o.accept()
+	x.wantRequest("GET /1", "")
+	other.send(get("/2"))
+	y := o.accept()
+	y.wantRequest("GET /2", "")
+	x.send(ok("1"))
+	c.want(200, "1")
+	y.send(ok("2"))
+	other.want(200, "2")
+	c.send(get("/3"))
+	y.wantRequest("GET /3", "")
+	y.Close()
+	z := o.accept()
+	z.wantRequest("GET /3", "")
+	z.send(ok("3"))
+	c.want(200, "3")
+	x.wantNothing()
+}
+
 func TestARequestThatWasSentAgainIsStillWhole(t *testing.T) {
 	// Framed anew for the second server, from what was kept of it.
 	for _, f := range []framing{byLength, byChunks} {

@@ -12,7 +12,7 @@ import (
 // startDemo runs "millrace demo" and returns where its page is.
 func startDemo(t *testing.T) (p *process, url string) {
 	t.Helper()
-	p = start(t, binary, "demo", "--address", freeAddr(t))
+	p = start(t, binary(t), "demo", "--address", freeAddr(t))
 	eventually(t, 10*time.Second, "the demo serves", func() bool {
 		if p.ended() {
 			t.Fatalf("millrace demo ended with %d", p.exitCode())

@@ -21,15 +21,18 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// binary is the path of the program under test.
-var binary string
+// program is the path of the program under test: see binary.
+var program string
 
 // full says that tests use their whole sizes.
 var full = os.Getenv("MILLRACE_E2E_FULL") != ""
@@ -40,7 +43,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("end-to-end tests are not short")
 		return
 	}
-	if binary = os.Getenv("MILLRACE_E2E_BINARY"); binary != "" {
+	if program = os.Getenv("MILLRACE_E2E_BINARY"); program != "" {
 		os.Exit(m.Run())
 	}
 	os.Exit(build(m.Run))
@@ -54,15 +57,42 @@ func build(run func() int) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "millrace")
+	program = filepath.Join(dir, "millrace")
 	// The version stamp is of no use here, and asking git for it can fail.
-	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "millrace/cmd/millrace").CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "millrace/cmd/millrace").CombinedOutput()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
 		return 1
 	}
 	return run()
 }
+
+// binary returns the path of the program under test.
+func binary(t *testing.T) string {
+	t.Helper()
+	if err := dependOnSources(); err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// dependOnSources looks at every file that the program is built from. The go command notes which files a test looks
+// at, and takes a result from its cache only if none of them has changed; what the compiler reads for us it does not
+// see, nor what happens before the first test begins.
+var dependOnSources = sync.OnceValue(func() error {
+	const top = "../.."
+	return filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case entry.IsDir() && path != top && (strings.HasPrefix(name, ".") || name == "bin" || name == "testdata"):
+			return filepath.SkipDir
+		case entry.Type().IsRegular() && !strings.HasSuffix(name, "_test.go"):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+})
 
 // needs finds the programs that a test uses. Without one of them the test cannot run.
 func needs(t *testing.T, programs ...string) {

@@ -89,7 +89,7 @@ func TestSecondInstance(t *testing.T) {
 			config := basic(listen, []string{o.addr}, silent)
 			startProxy(t, config)
 			second := writeConfig(t, config)
-			out := run(t, 10*time.Second, 1, binary, "run", "--config", second)
+			out := run(t, 10*time.Second, 1, binary(t), "run", "--config", second)
 			t.Log(strings.TrimSpace(out))
 			for _, want := range []string{second, strings.TrimPrefix(listen, "unix:"), "address already in use"} {
 				if !strings.Contains(out, want) {

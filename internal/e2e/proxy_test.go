@@ -31,7 +31,7 @@ func writeConfig(t *testing.T, text string) string {
 func startProxy(t *testing.T, config string) *proxy {
 	t.Helper()
 	path := writeConfig(t, config)
-	return serving(t, path, start(t, binary, "run", "--config", path))
+	return serving(t, path, start(t, binary(t), "run", "--config", path))
 }
 
 // startLimited is startProxy with a limit of open files, soft and hard, that is there before the program is.
@@ -40,7 +40,7 @@ func startLimited(t *testing.T, files int, config string) *proxy {
 	path := writeConfig(t, config)
 	// The shell becomes the program, so the process id is the program's.
 	return serving(t, path, start(t, "sh", "-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(files),
-		binary, "run", "--config", path))
+		binary(t), "run", "--config", path))
 }
 
 func serving(t *testing.T, config string, process *process) *proxy {
