@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestAKeepAliveClientIsServedAgainOnTheSameConnections(t *testing.T) {
@@ -40,6 +42,15 @@ func TestAWaitingConnectionHoldsNoBuffer(t *testing.T) {
 	c.want(200, "fine")
 	if n := p.buffers(); n != 0 {
 		t.Errorf("%d buffers are in use while everybody waits", n)
+	}
+	// Nor does it take one for an event that has nothing to it.
+	p.onLoops(func(l *Loop) {
+		s := l.sessions.next
+		s.client.latch(unix.EPOLLIN)
+		s.ready(&s.client)
+	})
+	if n := p.buffers(); n != 0 {
+		t.Errorf("%d buffers are in use behind an event that was only a hint", n)
 	}
 	if open, idle := p.open(), p.idle(); open != 1 || idle != 1 {
 		t.Errorf("%d client and %d idle backend connections, want 1 and 1", open, idle)
