@@ -22,7 +22,20 @@ type buffer struct {
 
 func (b *buffer) bytes() []byte { return b.b[b.r:b.w] }
 func (b *buffer) len() int      { return b.w - b.r }
-func (b *buffer) room() []byte  { return b.b[b.w:] }
+
+// room is what one read may fill: no more than a relay read, so that what lies behind the largest head, and
+// what is put behind that, has a bound.
+func (b *buffer) room() []byte { return b.b[b.w:min(b.w+relayRead, len(b.b))] }
+
+// moveTo moves what b holds down to position at, over bytes that are not needed any more, so that a buffer
+// that is appended to again and again does not grow without end.
+func (b *buffer) moveTo(at int) {
+	if b.r == at {
+		return
+	}
+	b.w = at + copy(b.b[at:], b.bytes())
+	b.r = at
+}
 
 // buffers is the loop's stock.
 type buffers struct {

@@ -146,6 +146,7 @@ func (s *session) readResponse(now Time) (window, fault) {
 	}
 	room := l.relay[headRoom : headRoom+relayRead]
 	if c.in.len() > 0 {
+		c.in.moveTo(0)
 		if len(c.in.room()) == 0 {
 			l.bufs.reserve(&c.in, len(c.in.b))
 		}

@@ -188,6 +188,8 @@ func (s *session) readBody() (window, fault) {
 		room = room[:min(int64(len(room)), up.in.Length)]
 	}
 	if s.in.len() > 0 {
+		s.in.moveTo(s.x.head)
+		s.x.held = false
 		l.bufs.reserve(&s.in, headRead)
 		room = s.in.room()
 	}
@@ -216,6 +218,7 @@ func (s *session) consumed(v window, n int) {
 		return
 	}
 	if rest := v.from(n).bytes(); len(rest) > 0 {
+		s.in.moveTo(s.x.head) // what was read of this body before is gone
 		s.l.bufs.append(&s.in, rest)
 	}
 }
