@@ -9,6 +9,7 @@ var bufferSizes = [...]int{
 	headRoom + relayRead + tailRoom, // what one relay read can leave over, with what frames it
 	256 << 10,                       // heads up to the largest header_bytes
 	2 << 20,                         // such a head and what was read behind it
+	4 << 20,                         // such a head as a server gets it: with its host named three times
 }
 
 // freeBytes bounds what a free list keeps of each size: a burst's memory goes back to the collector.

@@ -385,3 +385,25 @@ func TestADrainWithoutDescriptorsEnds(t *testing.T) {
 	clients[1].want(200, "/1")
 	clients[2].wantEnd()
 }
+
+func TestTheLargestHeadFitsABufferAsItIsSentOn(t *testing.T) {
+	// A host is named up to three times in the head that a server gets, and a server may take nothing of it.
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{limits: Limits{HeaderBytes: 1 << 20}}, o)
+	c := p.dial()
+	c.send(get("/"))
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	p.onLoops(func(l *Loop) { tr.shrink(l.sessions.next.origin.fd, unix.SO_SNDBUF) })
+	x.send(ok("fine"))
+	c.want(200, "fine")
+	host := strings.Repeat("a.", 500000) + "example"
+	c.send("GET /next HTTP/1.1\r\nHost: " + host + "\r\n\r\n")
+	tr.eventually("the origin's socket takes everything", func() bool { return len(p.held()) == 2 })
+	if head := x.wantHead(); strings.Count(head, host) != 3 {
+		t.Errorf("the origin got %s", excerpt(head))
+	}
+	x.send(ok("next"))
+	c.want(200, "next")
+}
