@@ -42,11 +42,19 @@ func (s *source) line(at int) int {
 	return sort.SearchInts(s.lines, at+1) - 1
 }
 
-// position turns an offset into a line and a column, both from 1; the column counts characters.
+// position turns an offset into a line and a column, both from 1; the column counts characters. The place of an
+// offset inside of a character, where a parser may well give up, is that character's.
 func (s *source) position(at int) (line, column int) {
 	at = max(0, min(at, len(s.data)))
 	n := s.line(at)
-	return n + 1, utf8.RuneCount(s.data[s.lines[n]:at]) + 1
+	column = 1
+	for next := s.lines[n]; next < at; column++ {
+		_, size := utf8.DecodeRune(s.data[next:])
+		if next += size; next > at {
+			break
+		}
+	}
+	return n + 1, column
 }
 
 // at is a place as "file:line:column".

@@ -38,6 +38,9 @@ func (s *session) pick(now Time) bool {
 // dial gets a connection to the server: one that is idle, else a new one.
 func (s *session) dial(now Time) bool {
 	l, x := s.l, s.x
+	if s.client.broken() {
+		return s.fail(faultClientGone, now) // before a server acts upon a request that nobody waits for
+	}
 	if s.origin == nil {
 		server := x.backend.Servers[x.target].ID
 		if c := s.pooled(server); c != nil {

@@ -74,8 +74,22 @@ func TestIdleConnectionsAreClosedWhenTheirTimeIsUp(t *testing.T) {
 	if kept := time.Since(before); kept < ttl {
 		t.Errorf("it was closed after %v, want %v", kept, ttl)
 	}
+	// Two of different ages, each in its time.
 	c.send(get("/2"))
-	o.accept().wantRequest("GET /2", "")
+	x = o.accept()
+	x.wantRequest("GET /2", "")
+	other := p.dial()
+	other.send(get("/3"))
+	y := o.accept()
+	y.wantRequest("GET /3", "")
+	x.send(ok("2"))
+	c.want(200, "2")
+	begun := clock()
+	tr.eventually("time stands still", func() bool { return clock() > begun+3*oneTick })
+	y.send(ok("3"))
+	other.want(200, "3")
+	x.wantEnd()
+	y.wantEnd()
 }
 
 func TestAConnectionThatTheOriginClosedIsNotHandedOut(t *testing.T) {
