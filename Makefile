@@ -49,13 +49,17 @@ fuzz: ## fuzz every target of the tree, FUZZTIME=30s each
 	while IFS=: read -r file func; do \
 		package=$$(dirname "$$file"); func=$${func#func }; \
 		echo "fuzz: $$package $$func for $(FUZZTIME)"; \
-		go test -run '^$$' -fuzz "^$$func\$$" -fuzztime '$(FUZZTIME)' "$$package" || failed+=" $$package:$$func"; \
+		go test -run '^$$' -fuzz "^$$func\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 5s "$$package" || failed+=" $$package:$$func"; \
 	done <<<"$$targets"; \
 	[ -z "$$failed" ] || { echo "fuzz: failed:$$failed" >&2; exit 1; }
 
 .PHONY: bench
 bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)
 	go run ./bench/harness $(BENCH)
+
+.PHONY: profile
+profile: ## make the profile anew that the compiler optimises by, cmd/millrace/default.pgo
+	go test ./loop -run '^TestARequestAllocatesNothing$$' -count 3 -o bin/loop.test -cpuprofile cmd/millrace/default.pgo
 
 .PHONY: limits
 limits: bin/limit_copy bin/limit_splice bin/origin ## build the bench's own programs: two that only move bytes, and its origin
