@@ -3,6 +3,7 @@ package balance
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -122,6 +123,10 @@ func restUntil(until int64, probing bool) int64 {
 	return until << 1
 }
 
+// outOfService is the state of a server that is not to be taken until SetUp says so: a rest that nothing ends. It
+// is a state of the same word, so that whoever picks reads one word for both.
+const outOfService = math.MaxInt64
+
 // New returns a group of the given servers, all of them up. Their order is the order of preference between
 // equals. It fails for an unknown algorithm, a weight out of range, a negative DisableTime, or no servers.
 func New(servers []Server, o Options) (*Group, error) {
@@ -167,8 +172,8 @@ func (g *Group) Pick(now int64, tried *Tried) (Index, bool) {
 func (g *Group) Connected(i Index) {
 	s := &g.servers[i]
 	// The usual case must only read: a store would take the line from every other loop.
-	if s.rest.Load() != 0 {
-		s.rest.Store(0)
+	if v := s.rest.Load(); v != 0 && v != outOfService {
+		s.rest.CompareAndSwap(v, 0)
 	}
 }
 
@@ -177,13 +182,14 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 	s := &g.servers[i]
 	switch o {
 	case OutcomeConnectFailed:
-		if g.disable > 0 {
-			s.rest.Store(restUntil(now+g.disable, false))
+		if v := s.rest.Load(); g.disable > 0 && v != outOfService {
+			// Whoever changed it in the meantime knows as much as we do.
+			s.rest.CompareAndSwap(v, restUntil(now+g.disable, false))
 		}
 	case OutcomeOK, OutcomeFailed:
 		// It was there. Only a probe's word counts: a server that shuts down refuses connections while it
 		// still finishes what it has, and each of those answers would bring it back for nothing.
-		if v := s.rest.Load(); v&1 != 0 {
+		if v := s.rest.Load(); v&1 != 0 && v != outOfService {
 			s.rest.CompareAndSwap(v, 0)
 		}
 	case OutcomeNeutral:
@@ -195,10 +201,21 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 	}
 }
 
+// SetUp takes a server out of service, or back into it, for a reason that requests know nothing of: what they meet at
+// the server does not change it, and a server that comes back does not rest. Requests that have picked the server go
+// on.
+func (g *Group) SetUp(i Index, up bool) {
+	state := int64(outOfService)
+	if up {
+		state = 0
+	}
+	g.servers[i].rest.Store(state)
+}
+
 // InFlight returns the number of requests that have picked a server and are not done.
 func (g *Group) InFlight(i Index) int64 { return g.servers[i].inFlight.Load() }
 
-// Resting reports whether Pick avoids a server at a time because it could not be connected to.
+// Resting reports whether Pick avoids a server at a time: it could not be connected to, or is out of service.
 func (g *Group) Resting(i Index, now int64) bool { return resting(g.servers[i].rest.Load(), now) }
 
 // Len returns the number of servers.

@@ -61,7 +61,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 }
 
 func (c *compiler) backend(name string, b *backend) *loop.Backend {
-	backend := &loop.Backend{Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v)}
+	backend := &loop.Backend{Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check()}
 	var weighted []balance.Server
 	seen := make(map[endpoint]bool)
 	for _, t := range b.targets {

@@ -40,6 +40,17 @@ func (f *file) setDefaults() {
 		setDefault(&b.TTL, 60*time.Second)
 		setDefault(&b.SMax, 0)
 		setDefault(&b.DisableTime, time.Second)
+		setDefault(&b.Health.Type, "http")
+		setDefault(&b.Health.Method, "GET")
+		setDefault(&b.Health.Path, "/")
+		setDefault(&b.Health.Host, "")
+		setDefault(&b.Health.Body, "")
+		setDefault(&b.Health.Port, 0)
+		setDefault(&b.Health.Interval, 5*time.Second)
+		setDefault(&b.Health.Jitter, 500*time.Millisecond)
+		setDefault(&b.Health.Timeout, 2*time.Second)
+		setDefault(&b.Health.Rise, 2)
+		setDefault(&b.Health.Fall, 3)
 		for _, s := range b.Server.items {
 			setDefault(&s.Weight, 1)
 		}

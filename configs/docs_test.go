@@ -200,7 +200,7 @@ func TestReferenceFileHasEveryKeyAtItsDefault(t *testing.T) {
 		if given && !sameValue(text, want) {
 			t.Errorf("%s is %s, the default is %s", path, text, want)
 		}
-		if !given && path != "listener.name" && !strings.HasPrefix(path, "backend.NAME.server.") {
+		if !given && path != "listener.name" && !strings.HasPrefix(path, "backend.NAME.server.") && !strings.HasPrefix(path, "backend.NAME.health.") {
 			t.Errorf("%s is not given", path)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"millrace/internal/accesslog"
+	"millrace/internal/health"
 )
 
 // The model is the file as Go types: a struct for each table, a field for each key, and the key's name in its tag.
@@ -167,8 +168,28 @@ type backend struct {
 	SMax        value[int64]           `toml:"smax"`
 	DisableTime value[time.Duration]   `toml:"disable_time"`
 	Timeouts    timeouts               `toml:"timeouts"`
+	Health      healthCheck            `toml:"health"`
 
 	targets []*target
+}
+
+// healthCheck is the table that has a backend's servers checked.
+type healthCheck struct {
+	section
+	Type     value[string]          `toml:"type"`
+	Method   value[string]          `toml:"method"`
+	Path     value[string]          `toml:"path"`
+	Host     value[string]          `toml:"host"`
+	Status   value[[]value[string]] `toml:"status"`
+	Body     value[string]          `toml:"body"`
+	Port     value[int64]           `toml:"port"`
+	Interval value[time.Duration]   `toml:"interval"`
+	Jitter   value[time.Duration]   `toml:"jitter"`
+	Timeout  value[time.Duration]   `toml:"timeout"`
+	Rise     value[int64]           `toml:"rise"`
+	Fall     value[int64]           `toml:"fall"`
+
+	statuses []health.StatusRange
 }
 
 type backendServer struct {

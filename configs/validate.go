@@ -433,6 +433,7 @@ func (v validator) backend(i int) {
 	between(v, b.SMax, 1, maxIdle, noLimit, decimal)
 	between(v, b.DisableTime, minTimeout, maxTimeout, "0 never to rest a server, or ", formatDuration)
 	v.timeouts(&b.Timeouts, "a backend", func(s scope) bool { return s&ofBackend != 0 })
+	v.health(&b.Health)
 	v.servers(b)
 }
 

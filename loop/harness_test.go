@@ -25,6 +25,7 @@ import (
 
 	"millrace/balance"
 	"millrace/internal/accesslog"
+	"millrace/internal/health"
 	"millrace/remap"
 )
 
@@ -266,7 +267,8 @@ type setup struct {
 	excluded     map[int]bool // rules that exclude
 	record       string       // format of the access log; absent: off
 	roundRobin   bool         // else fair
-	logTo        string       // the access log's file; absent: one of the test's own
+	health       *health.Check
+	logTo        string // the access log's file; absent: one of the test's own
 }
 
 // proxy is the server under test.
@@ -319,7 +321,7 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 		lis.Address = netip.MustParseAddrPort("127.0.0.1:0")
 	}
 	plan.Listeners = []*Listener{lis}
-	b := &Backend{Name: "app", IdleTTL: s.idleTTL, IdleMax: s.idleMax}
+	b := &Backend{Name: "app", IdleTTL: s.idleTTL, IdleMax: s.idleMax, Health: s.health}
 	var members []balance.Server
 	for id, v := range servers {
 		name, ok := v.(string)

@@ -6,6 +6,7 @@ import (
 
 	"millrace/balance"
 	"millrace/internal/accesslog"
+	"millrace/internal/health"
 	"millrace/remap"
 )
 
@@ -78,6 +79,8 @@ type Backend struct {
 	// and loop; 0 is no bound but the open-file limit.
 	IdleTTL time.Duration
 	IdleMax int
+	// Health is how the servers are checked; nil: they are not.
+	Health *health.Check
 }
 
 // BackendServer is one address of a backend.

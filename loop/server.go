@@ -33,6 +33,7 @@ type Server struct {
 	starvedSaid atomic.Int64 // when it was last said, as Time; 0: never
 
 	running sync.WaitGroup
+	checks  sync.WaitGroup
 	done    chan struct{} // closed when all loops have ended
 	err     error         // why a loop ended early; read after done
 	errOnce sync.Once
@@ -82,7 +83,9 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 			close(l.gone)
 		})
 	}
-	go srv.finish()
+	ctx, cancel := context.WithCancel(context.Background())
+	srv.watchHealth(ctx)
+	go srv.finish(cancel)
 	return srv, nil
 }
 
@@ -147,8 +150,10 @@ func (srv *Server) open(n int) error {
 }
 
 // finish waits for the loops and ends what they shared.
-func (srv *Server) finish() {
+func (srv *Server) finish(endChecks context.CancelFunc) {
 	srv.running.Wait()
+	endChecks()
+	srv.checks.Wait()
 	for _, l := range srv.loops {
 		l.shut()
 	}
