@@ -42,7 +42,7 @@ func compile(r *report, f *file) *loop.Plan {
 	}
 	rules := make([]remap.Rule, len(f.Routes.items))
 	for i, r := range f.Routes.items {
-		rules[i] = rule(r)
+		rules[i] = r.rule
 		c.plan.Routes = append(c.plan.Routes, c.route(r))
 	}
 	c.plan.Table = remap.New(rules)
@@ -108,20 +108,6 @@ func (c *compiler) route(r *route) *loop.Route {
 		route.Timeouts[i] = c.effective(&r.Timeouts, ofBackend, &l.Timeouts)
 	}
 	return route
-}
-
-func rule(r *route) remap.Rule {
-	rule := remap.Rule{
-		Listeners: r.listeners,
-		Path:      r.Path.v,
-		Prefix:    r.Prefix.v,
-		Extension: r.Extension.v,
-		Pattern:   r.pattern,
-	}
-	for _, h := range r.Hosts.v {
-		rule.Hosts = append(rule.Hosts, h.v)
-	}
-	return rule
 }
 
 // effective returns the timeouts in force under several tables, the closest first; some may be nil. The defaults are

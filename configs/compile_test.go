@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"millrace/httpparse"
 	"millrace/loop"
+	"millrace/remap"
 )
 
 func TestDefaultsOfThePlan(t *testing.T) {
@@ -139,7 +141,10 @@ servers = ["10.0.0.1"]
 		{0, "other", "/42", 3},
 		{1, "other", "/42", -1},
 	} {
-		got, ok := plan.Table.Match(c.listener, []byte(c.host), []byte(c.path))
+		got, ok := plan.Table.Match(&remap.Incoming{
+			Listener: c.listener, Path: []byte(c.path),
+			Req: &httpparse.Request{Authority: httpparse.View{End: uint32(len(c.host))}}, Head: []byte(c.host),
+		})
 		if !ok {
 			got = -1
 		}

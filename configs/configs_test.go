@@ -227,8 +227,8 @@ func TestWarnings(t *testing.T) {
 			"routes behind one that takes everything",
 			rest + "[[route]]\npath = \"/a\"\nbackend = \"app\"\n[[route]]\nexclude = true\n",
 			[]string{
-				"f:8:3: route[1]: is never reached: route[0] takes every request (f:4:3)",
-				"f:11:3: route[2]: is never reached: route[0] takes every request (f:4:3)",
+				"f:8:3: route[1]: is never reached: route[0] takes every request that it would match (f:4:3)",
+				"f:11:3: route[2]: is never reached: route[0] takes every request that it would match (f:4:3)",
 			},
 		},
 		{
@@ -237,7 +237,7 @@ func TestWarnings(t *testing.T) {
 				"[[route]]\nlisteners = [\"a\"]\npath = \"/\"\nbackend = \"app\"\n" +
 				"[[route]]\nlisteners = [\"a\"]\nprefix = \"/x\"\nbackend = \"app\"\n" +
 				"[[route]]\nlisteners = [\"a\", \"b\"]\nbackend = \"app\"\n" + backend,
-			[]string{"f:11:3: route[1]: is never reached: route[0] takes every request (f:7:3)"},
+			[]string{"f:11:3: route[1]: is never reached: route[0] takes every request that it would match (f:7:3)"},
 		},
 		{
 			"client without a limit",

@@ -3,13 +3,13 @@ package configs
 import (
 	"net/netip"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"millrace/internal/accesslog"
 	"millrace/internal/health"
+	"millrace/remap"
 )
 
 // The model is the file as Go types: a struct for each table, a field for each key, and the key's name in its tag.
@@ -150,13 +150,49 @@ type route struct {
 	Prefix    value[string]          `toml:"prefix"`
 	Extension value[string]          `toml:"extension"`
 	Pattern   value[string]          `toml:"pattern"`
+	Methods   value[[]value[string]] `toml:"methods"`
+	Headers   value[[]value[string]] `toml:"headers"`
+	Query     value[[]value[string]] `toml:"query"`
+	Clients   value[[]value[string]] `toml:"clients"`
+	Not       routeNot               `toml:"not"`
 	Exclude   value[bool]            `toml:"exclude"`
 	Backend   value[string]          `toml:"backend"`
 	Timeouts  timeouts               `toml:"timeouts"`
 
 	listeners []int // indexes; nil for all
-	pattern   *regexp.Regexp
+	rule      remap.Rule
 	backend   int // index
+}
+
+// routeNot is the table of conditions that a request must not meet.
+type routeNot struct {
+	section
+	Hosts     value[[]value[string]] `toml:"hosts"`
+	Path      value[string]          `toml:"path"`
+	Prefix    value[string]          `toml:"prefix"`
+	Extension value[string]          `toml:"extension"`
+	Pattern   value[string]          `toml:"pattern"`
+	Methods   value[[]value[string]] `toml:"methods"`
+	Headers   value[[]value[string]] `toml:"headers"`
+	Query     value[[]value[string]] `toml:"query"`
+	Clients   value[[]value[string]] `toml:"clients"`
+
+	rule remap.Rule
+}
+
+// conditions is what a route and its table "not" have in common.
+type conditions struct {
+	hosts                            *value[[]value[string]]
+	path, prefix, extension, pattern *value[string]
+	methods, headers, query, clients *value[[]value[string]]
+}
+
+func (r *route) conditions() conditions {
+	return conditions{&r.Hosts, &r.Path, &r.Prefix, &r.Extension, &r.Pattern, &r.Methods, &r.Headers, &r.Query, &r.Clients}
+}
+
+func (n *routeNot) conditions() conditions {
+	return conditions{&n.Hosts, &n.Path, &n.Prefix, &n.Extension, &n.Pattern, &n.Methods, &n.Headers, &n.Query, &n.Clients}
 }
 
 type backend struct {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"millrace/balance"
 	"millrace/internal/accesslog"
-	"millrace/remap"
 )
 
 // The ranges of values. A bound is where a value stops making sense, not where it stops being wise.
@@ -278,7 +276,13 @@ func overlap(a, b endpoint) bool {
 }
 
 func (v validator) route(r *route) {
-	v.conditions(r)
+	r.listeners = v.listenerIndexes(r.Listeners)
+	r.rule = v.conditions(r.conditions())
+	r.rule.Listeners = r.listeners
+	if r.Not.given {
+		r.Not.rule = v.conditions(r.Not.conditions())
+		r.rule.Not = &r.Not.rule
+	}
 	r.backend = -1
 	excluded := r.Exclude.ok && r.Exclude.v
 	switch {
@@ -297,73 +301,12 @@ func (v validator) route(r *route) {
 	}
 }
 
-// conditions checks what a request must be like to take the route.
-func (v validator) conditions(r *route) {
-	r.listeners = v.listenerIndexes(r.Listeners)
-	if v.notEmpty(r.Hosts, "host") {
-		for i, h := range r.Hosts.v {
-			if wrong := checkHost(h.v); wrong != "" {
-				v.value(h.place, "%s", wrong)
-			} else if listed(r.Hosts.v[:i], h.v) {
-				v.value(h.place, "%s is listed twice", quoted(h.v))
-			}
-		}
-	}
-	v.path(r.Path, "")
-	v.path(r.Prefix, "x")
-	if x := r.Extension; x.given && x.ok {
-		switch {
-		case x.v == "":
-			v.value(x.place, `"" is the end of every path: leave it out instead`)
-		case strings.HasPrefix(x.v, "/"):
-			v.value(x.place, "%s begins with /, and an extension is the end of a path: write prefix = %s", quoted(x.v), quoted(x.v))
-		}
-	}
-	if p := r.Pattern; p.given && p.ok {
-		pattern, err := regexp.Compile(p.v)
-		if err != nil {
-			v.value(p.place, "%s is not a regular expression: %s (RE2 syntax: no look-around, no back-references)",
-				quoted(p.v), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-		}
-		r.pattern = pattern
-	}
-}
-
 // notEmpty checks that a list of conditions is not empty, and reports whether there are any.
 func (v validator) notEmpty(list value[[]value[string]], what string) bool {
 	if list.given && list.ok && len(list.v) == 0 {
 		v.value(list.place, "is empty, which no %s matches: leave it out to match every %s", what, what)
 	}
 	return list.given
-}
-
-func listed(list []value[string], s string) bool {
-	return slices.ContainsFunc(list, func(v value[string]) bool { return strings.EqualFold(v.v, s) })
-}
-
-// escape matches what would be a percent-encoded byte in a URL.
-var escape = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-
-// path checks a path or, if rest is not empty, a prefix that rest may follow. Requests are matched by their
-// normalised path, so what is not normalised would match nothing.
-func (v validator) path(p value[string], rest string) {
-	if !p.given || !p.ok {
-		return
-	}
-	if !strings.HasPrefix(p.v, "/") {
-		v.value(p.place, "%s must begin with /", quoted(p.v))
-		return
-	}
-	// Paths are decoded when they are matched, so a percent sign here is one. With it encoded, and a slash to begin
-	// with, there is nothing that has no normal form.
-	encoded := strings.ReplaceAll(p.v+rest, "%", "%25")
-	normal, _ := remap.NormalPath(nil, []byte(encoded))
-	if want := strings.TrimSuffix(string(normal), rest); want != p.v {
-		v.value(p.place, "%s matches nothing, since paths are matched in their normal form: write %s", quoted(p.v), quoted(want))
-	}
-	if e := escape.FindString(p.v); e != "" {
-		v.warn(p.place, "paths are matched decoded: %s stands for these three characters", e)
-	}
 }
 
 // listenerIndexes looks the names of listeners up.
@@ -537,26 +480,17 @@ func (v validator) nothingUnused() {
 	}
 }
 
-// everythingReached warns of routes behind one that takes everything.
+// everythingReached warns of routes that an earlier one leaves nothing for.
 func (v validator) everythingReached() {
-	var greedy []*route
-	for _, r := range v.f.Routes.items {
-		before := slices.IndexFunc(greedy, func(g *route) bool {
-			return !g.Listeners.given || r.Listeners.given && subset(r.listeners, g.listeners)
-		})
-		switch {
-		case before >= 0:
-			g := greedy[before]
-			v.warn(r.place, "is never reached: %s takes every request (%s)", g.key, v.src.at(g.place))
-		case r.takesEverything():
-			greedy = append(greedy, r)
+	routes := v.f.Routes.items
+	for i, r := range routes {
+		for _, earlier := range routes[:i] {
+			if earlier.covers(r) {
+				v.warn(r.place, "is never reached: %s takes every request that it would match (%s)", earlier.key, v.src.at(earlier.place))
+				break
+			}
 		}
 	}
-}
-
-func (r *route) takesEverything() bool {
-	root := func(p value[string]) bool { return !p.given || p.v == "/" }
-	return !r.Hosts.given && root(r.Path) && root(r.Prefix) && !r.Extension.given && !r.Pattern.given
 }
 
 func subset(part, whole []int) bool {

@@ -73,6 +73,7 @@ type session struct {
 	x          *exchange    // from the first byte of a request to its end
 	timer      timer
 	stageSince Time
+	remote     netip.Addr // the client's; the zero value on a unix socket
 	port       uint16
 	addrLen    uint8
 	stage      stage
@@ -98,9 +99,9 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort) {
 	s.l, s.listener = l, lis
 	s.client = endpoint{fd: fd, own: s, writable: true}
 	s.timer.own = s
-	s.port = peer.Port()
+	s.remote, s.port = peer.Addr().WithZone(""), peer.Port()
 	if peer.IsValid() {
-		s.addrLen = uint8(len(peer.Addr().WithZone("").AppendTo(s.addr[:0])))
+		s.addrLen = uint8(len(s.remote.AppendTo(s.addr[:0])))
 	}
 	s.prev, s.next = l.sessions.prev, &l.sessions
 	s.prev.next, s.next.prev = s, s

@@ -144,7 +144,7 @@ func (s *session) route(now Time) bool {
 	if len(normal) > 0 && &normal[0] != &path[0] {
 		l.normal = normal[:0]
 	}
-	i, ok := l.plan.Table.Match(s.listener.Index, x.req.Authority.Of(head), normal)
+	i, ok := l.plan.Table.Match(&remap.Incoming{Listener: s.listener.Index, Client: s.remote, Path: normal, Req: &x.req, Head: head})
 	if !ok || l.plan.Routes[i].Backend == nil {
 		return s.fail(faultNoRoute, now)
 	}

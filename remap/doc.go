@@ -9,7 +9,7 @@
 //	...
 //	path, ok := remap.NormalPath(scratch, req.Path.Of(head))
 //	// !ok: 400
-//	route, ok := table.Match(listener, req.Authority.Of(head), path)
+//	route, ok := table.Match(&remap.Incoming{Listener: listener, Client: addr, Path: path, Req: &req, Head: head})
 //	// !ok: 404
 //	out = remap.AppendRequest(out[:0], head, &req, &remap.RequestFacts{
 //		ClientAddr: addr, Proto: "http", Body: framing,
@@ -34,7 +34,8 @@
 //
 // # Limitations
 //
-// Routes are tried one after the other. Hosts are compared as text: two spellings of one IPv6 address are two
+// Routes whose conditions are neither a host nor how the path begins are tried one after the other: an extension, a
+// pattern that does not begin with "^/...". Hosts are compared as text: two spellings of one IPv6 address are two
 // hosts. A path is not percent-encoded anew: what goes to the server is the target as it was received, while
 // the normal form only chooses the route.
 package remap

@@ -112,12 +112,13 @@ func TestHeadsDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations for a trailer section", n)
 	}
 	table := benchTable()
-	host, normal, other := []byte("WWW.Example.org:8080"), []byte("/a/b"), []byte("/a//%62/../x.do")
+	in := incoming(0, "WWW.Example.org:8080", "")
+	normal, other := []byte("/a/b"), []byte("/a//%62/../x.do")
 	scratch := make([]byte, 64)
 	if n := testing.AllocsPerRun(100, func() {
 		for _, path := range [][]byte{normal, other} {
-			out, _ := NormalPath(scratch, path)
-			table.Match(0, host, out)
+			in.Path, _ = NormalPath(scratch, path)
+			table.Match(in)
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations for routing", n)
@@ -160,13 +161,39 @@ func benchTable() *Table {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	table := benchTable()
-	host, path := []byte("www.example.org"), []byte("/news/2026/11/some-article.html")
-	b.ReportAllocs()
-	for b.Loop() {
-		if i, _ := table.Match(0, host, path); i != 9 {
-			b.Fatal(i)
+	many := func(n int) []Rule {
+		var rules []Rule
+		for i := range n {
+			rules = append(rules, Rule{Hosts: []string{fmt.Sprintf("%d.example.org", i/10)}, Path: fmt.Sprintf("/%d", i)})
 		}
+		return append(rules, Rule{})
+	}
+	for _, bb := range []struct {
+		name  string
+		table *Table
+		want  int
+	}{
+		{"one", New([]Rule{{Path: "/"}}), 0},
+		{"mixed", benchTable(), 9},
+		{"10", New(many(9)), 9},
+		{"10000", New(many(9999)), 9999},
+		{"10000 paths", func() *Table {
+			rules := make([]Rule, 9999)
+			for i := range rules {
+				rules[i].Path = fmt.Sprintf("/news/2026/%d", i)
+			}
+			return New(append(rules, Rule{}))
+		}(), 9999},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			in := incoming(0, "www.example.org", "/news/2026/11x/some-article.html")
+			b.ReportAllocs()
+			for b.Loop() {
+				if i, _ := bb.table.Match(in); i != bb.want {
+					b.Fatal(i)
+				}
+			}
+		})
 	}
 }
 

@@ -2,18 +2,21 @@ package remap
 
 import (
 	"bytes"
+	"net/netip"
 	"regexp"
-	"slices"
 	"strings"
+
+	"millrace/httpparse"
 )
 
-// Rule says which requests a route is for: those that meet every condition that is set.
+// Rule says which requests a route is for: those that meet every condition that is set. A condition is set that is
+// not empty.
 type Rule struct {
-	// Listeners holds the indexes of the listeners that the request may have come by. Empty: any.
+	// Listeners holds the indexes of the listeners that the request may have come by.
 	Listeners []int
 	// Hosts holds the hosts that the request may be for: "www.example.org", "*.example.org" for everything
 	// below example.org but not itself, "example.*" for whatever begins so, "*". Case does not matter. A
-	// pattern with a port matches that port only, one without matches any. Empty: any host, or none at all.
+	// pattern with a port matches that port only, one without matches any.
 	Hosts []string
 	// Path matches itself and what is below it: "/api" matches /api and /api/x, but not /apix; "/api/" matches
 	// /api/ and /api/x, but not /api. "/" matches everything.
@@ -24,84 +27,81 @@ type Rule struct {
 	Extension string
 	// Pattern is found in the path.
 	Pattern *regexp.Regexp
+	// Methods holds the methods that the request may have. Case matters (RFC 9110, 9.1).
+	Methods []string
+	// Headers are field lines, all of which the request must have. Case does not matter in their names.
+	Headers []Pair
+	// Query are parameters, all of which the request must have. They are compared decoded.
+	Query []Pair
+	// Clients holds networks in one of which the client's address must be.
+	Clients []netip.Prefix
+	// Not holds conditions of which the request must meet none that is set. It has no Not of its own.
+	Not *Rule
+}
+
+// Pair is a field or a parameter: a name, and what its value must be like. In Value a star stands for any text, also
+// for none; every other character for itself. Of several values of one name any may be the one.
+type Pair struct{ Name, Value string }
+
+// Incoming is a request that a route is looked for.
+type Incoming struct {
+	// Listener is the index of the listener that it came by.
+	Listener int
+	// Client is the client's address; the zero value if it has none, as on a unix socket.
+	Client netip.Addr
+	// Path is the path in its NormalPath form.
+	Path []byte
+	// Req holds views into Head.
+	Req  *httpparse.Request
+	Head []byte
 }
 
 // Table chooses routes. It is immutable and may be used by several goroutines.
 type Table struct {
 	rules []rule
+	index index
 }
 
 // rule is a Rule made ready for matching.
-type rule struct {
-	listeners []int
-	hosts     []hostPattern
-	path      string // empty also for "/"
-	prefix    string
-	extension string
-	pattern   *regexp.Regexp
-}
+type rule struct{ all, none conditions }
 
-// New returns a table that tries the rules in the given order. A host that is no pattern in the sense of
-// Rule.Hosts matches nothing; it is the caller's business to have refused it.
+// New returns a table in which the first of the rules that a request meets is the one that counts. A host that is no
+// pattern in the sense of Rule.Hosts matches nothing; it is the caller's business to have refused it.
 func New(rules []Rule) *Table {
 	t := &Table{rules: make([]rule, len(rules))}
 	for i, r := range rules {
-		t.rules[i] = rule{
-			listeners: slices.Clone(r.Listeners),
-			hosts:     hostPatterns(r.Hosts),
-			path:      r.Path,
-			prefix:    r.Prefix,
-			extension: r.Extension,
-			pattern:   r.Pattern,
+		t.rules[i].all = compile(&r)
+		if r.Not != nil {
+			t.rules[i].none = compile(r.Not)
 		}
-		if r.Path == "/" {
-			t.rules[i].path = ""
+		if t.rules[i].all.path == "/" {
+			t.rules[i].all.path = "" // it begins every path, and "*", which is none
 		}
 	}
+	t.index.build(t.rules)
 	return t
 }
 
 // maxHost is the length of the longest name of a host, with room to spare: DNS has 253 characters.
 const maxHost = 256
 
-// Match returns the index of the first rule that a request meets. Host is the authority that the request is
-// for, as received: in any case, with or without a port, or empty. A name too long for DNS is no host's. Path is
-// the path in its NormalPath form.
-func (t *Table) Match(listener int, host, path []byte) (rule int, ok bool) {
-	name, port := splitHost(host)
+// subject is a request as rules look at it.
+type subject struct {
+	*Incoming
+	name, port []byte // of the host, the name in lower case
+}
+
+// Match returns the index of the first rule that a request meets. A host's name too long for DNS is no host's.
+func (t *Table) Match(in *Incoming) (rule int, ok bool) {
+	s := subject{Incoming: in}
+	s.name, s.port = splitHost(in.Req.Authority.Of(in.Head))
 	var b [maxHost]byte
-	name = lowerHost(&b, name)
-	for i := range t.rules {
-		if t.rules[i].match(listener, name, port, path) {
-			return i, true
-		}
-	}
-	return 0, false
+	s.name = lowerHost(&b, s.name)
+	i := t.index.first(t.rules, &s)
+	return i, i < len(t.rules)
 }
 
-// match reports whether a request meets all conditions, the cheap ones first.
-func (r *rule) match(listener int, name, port, path []byte) bool {
-	return (len(r.listeners) == 0 || slices.Contains(r.listeners, listener)) &&
-		(r.path == "" || isBelow(path, r.path)) &&
-		(r.prefix == "" || hasPrefix(path, r.prefix)) &&
-		(r.extension == "" || hasSuffix(path, r.extension)) &&
-		(len(r.hosts) == 0 || matchesAny(r.hosts, name, port)) &&
-		(r.pattern == nil || r.pattern.Match(path))
-}
-
-// isBelow reports whether path is root, which is not empty, or of segments below it.
-func isBelow(path []byte, root string) bool {
-	return hasPrefix(path, root) &&
-		(len(path) == len(root) || root[len(root)-1] == '/' || path[len(root)] == '/')
-}
-
-func hasPrefix(b []byte, prefix string) bool {
-	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
-}
-
-func hasSuffix(b []byte, suffix string) bool {
-	return len(b) >= len(suffix) && string(b[len(b)-len(suffix):]) == suffix
-}
+func (r *rule) match(s *subject) bool { return r.all.allHold(s) && !r.none.oneHolds(s) }
 
 // hostPattern is one of Rule.Hosts.
 type hostPattern struct {

@@ -4,7 +4,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"millrace/httpparse"
 )
+
+// incoming is a request of which only these are known.
+func incoming(listener int, host, path string) *Incoming {
+	r := &httpparse.Request{Authority: httpparse.View{End: uint32(len(host))}}
+	return &Incoming{Listener: listener, Path: []byte(path), Req: r, Head: []byte(host)}
+}
 
 func TestMatchHost(t *testing.T) {
 	for _, tt := range []struct {
@@ -68,7 +76,7 @@ func TestMatchHost(t *testing.T) {
 	} {
 		t.Run(tt.pattern+" "+tt.host, func(t *testing.T) {
 			table := New([]Rule{{Hosts: []string{"other.example", tt.pattern}}})
-			if _, ok := table.Match(0, []byte(tt.host), []byte("/")); ok != tt.want {
+			if _, ok := table.Match(incoming(0, tt.host, "/")); ok != tt.want {
 				t.Errorf("%v, want %v", ok, tt.want)
 			}
 		})
@@ -81,10 +89,10 @@ func TestAHostTooLongForDNSMatchesNoName(t *testing.T) {
 		want   bool
 	}{{maxHost, true}, {maxHost + 1, false}, {10000, false}} {
 		host := strings.Repeat("A", tt.length-len(".example.org")) + ".EXAMPLE.org:80"
-		if _, ok := New([]Rule{{Hosts: []string{"*.example.org"}}}).Match(0, []byte(host), []byte("/")); ok != tt.want {
+		if _, ok := New([]Rule{{Hosts: []string{"*.example.org"}}}).Match(incoming(0, host, "/")); ok != tt.want {
 			t.Errorf("%d characters: %v", tt.length, ok)
 		}
-		if _, ok := New([]Rule{{}}).Match(0, []byte(host), []byte("/")); !ok {
+		if _, ok := New([]Rule{{}}).Match(incoming(0, host, "/")); !ok {
 			t.Errorf("%d characters: no match where any host is right", tt.length)
 		}
 	}
@@ -126,7 +134,7 @@ func TestMatchPath(t *testing.T) {
 		{"all but pattern", Rule{Path: "/a", Prefix: "/a/b", Extension: ".c", Pattern: regexp.MustCompile("y")}, "/a/bx.c", false},
 	} {
 		t.Run(tt.name+" "+tt.path, func(t *testing.T) {
-			if _, ok := New([]Rule{tt.rule}).Match(0, nil, []byte(tt.path)); ok != tt.want {
+			if _, ok := New([]Rule{tt.rule}).Match(incoming(0, "", tt.path)); ok != tt.want {
 				t.Errorf("%v, want %v", ok, tt.want)
 			}
 		})
@@ -155,7 +163,7 @@ func TestFirstMatchWins(t *testing.T) {
 		{2, "www.example.org", "/x", -1},
 		{0, "", "/", 4},
 	} {
-		got, ok := table.Match(tt.listener, []byte(tt.host), []byte(tt.path))
+		got, ok := table.Match(incoming(tt.listener, tt.host, tt.path))
 		if !ok {
 			got = -1
 		}
@@ -163,7 +171,7 @@ func TestFirstMatchWins(t *testing.T) {
 			t.Errorf("listener %d, host %q, path %s: rule %d, want %d", tt.listener, tt.host, tt.path, got, tt.want)
 		}
 	}
-	if i, ok := New(nil).Match(0, nil, []byte("/")); ok {
+	if i, ok := New(nil).Match(incoming(0, "", "/")); ok {
 		t.Errorf("a table without rules matched %d", i)
 	}
 }
@@ -172,7 +180,7 @@ func TestTableKeepsNothingOfTheCallers(t *testing.T) {
 	rules := []Rule{{Listeners: []int{0}, Hosts: []string{"a"}}}
 	table := New(rules)
 	rules[0].Listeners[0], rules[0].Hosts[0], rules[0].Path = 9, "b", "/x"
-	if _, ok := table.Match(0, []byte("a"), []byte("/")); !ok {
+	if _, ok := table.Match(incoming(0, "a", "/")); !ok {
 		t.Error("no match")
 	}
 }
