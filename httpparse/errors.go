@@ -34,6 +34,7 @@ const (
 	UnknownTransferCoding
 	LengthWithChunked
 	ObscuredField
+	UnderscoreInName
 	BadChunkSize
 	BadChunkExtension
 	BadChunkEnd
@@ -66,6 +67,7 @@ var kinds = [numKinds]struct {
 	UnknownTransferCoding: {"unknown transfer coding", 501},
 	LengthWithChunked:     {"Content-Length together with Transfer-Encoding", 400},
 	ObscuredField:         {"field name that some servers take for a framing field", 400},
+	UnderscoreInName:      {"underscore in a field name", 400},
 	BadChunkSize:          {"malformed chunk size", 400},
 	BadChunkExtension:     {"malformed or too long chunk extension", 400},
 	BadChunkEnd:           {"chunk does not end with CRLF", 400},

@@ -23,17 +23,29 @@ const MaxConnectionOptions = 64
 // where that ends; or ErrNeedMore; or an *Error. It fills h.
 //
 // It goes from left to right and decides by nothing but what it has passed, so that each beginning of a wrong
-// section gives either ErrNeedMore or the error that the whole gives.
+// section gives either ErrNeedMore or the error that the whole gives. It writes into buf only to unfold lines.
 func parseFields(buf []byte, at int, h *Head) (next int, err error) {
 	for {
 		name := at
-		for at < len(buf) && isToken[buf[at]] {
+		for at < len(buf) && isPlainName[buf[at]] {
 			at++
 		}
-		colon := at
 		if at == name || at == len(buf) || buf[at] != ':' {
-			return endOfFields(buf, name, at)
+			switch {
+			case at < len(buf) && buf[at] == '_':
+				if at, err = h.endOfName(buf, at); err != nil {
+					return 0, err
+				}
+			case at == name && h.folds(buf, at):
+				if at, err = h.unfold(buf, at); err != nil {
+					return 0, err
+				}
+				continue
+			default:
+				return endOfFields(buf, name, at)
+			}
 		}
+		colon := at
 		at++
 		for at < len(buf) && isBlank(buf[at]) {
 			at++
@@ -210,8 +222,9 @@ var candidates = func() (t [maxFieldName + 1][32]FieldID) {
 	return t
 }()
 
-// identify finds a field's ID by its name. obscured is set for a name that a server which turns underscores
-// into dashes, as CGI does, would take for one that decides about framing or routing.
+// identify finds a field's ID by its name. obscured is set for a name that a server which takes punctuation for
+// dashes would take for one that decides about framing or routing: CGI turns dashes into underscores, and many
+// servers any other punctuation along with them.
 func identify(name []byte) (id FieldID, obscured bool) {
 	if len(name) > maxFieldName {
 		return FieldOther, false
@@ -223,7 +236,7 @@ func identify(name []byte) (id FieldID, obscured bool) {
 	return FieldOther, isObscured(name, id)
 }
 
-// isObscured reports whether name is that of the known field id with underscores in place of some dashes.
+// isObscured reports whether name is that of the known field id with other punctuation in place of some dashes.
 func isObscured(name []byte, id FieldID) bool {
 	switch id {
 	case FieldContentLength, FieldTransferEncoding, FieldProxyConnection, FieldKeepAlive,
@@ -234,11 +247,15 @@ func isObscured(name []byte, id FieldID) bool {
 	}
 	known := fieldNames[id]
 	for i, c := range name {
-		if c|0x20 != known[i] && !(c == '_' && known[i] == '-') {
+		if c|0x20 != known[i] && (known[i] != '-' || isAlnum(c)) {
 			return false
 		}
 	}
 	return true
+}
+
+func isAlnum(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
 }
 
 // addConnection notes what a Connection field lists, and reports whether that is not too much.
@@ -352,7 +369,7 @@ var endOfHead = []byte("\r\n\r\n")
 // its beginning, and as a part of it. A head that can only be refused is refused with the line that is wrong,
 // and not when its sender stops. What is wrong, the first parse from the beginning says, so that it does not
 // depend on how the head was cut.
-func worthParsing(buf []byte, scanned, first int, spare []Field) bool {
+func worthParsing(buf []byte, scanned, first int, spare []Field, allow Leniency) bool {
 	if scanned < parsedAnew {
 		return true
 	}
@@ -367,21 +384,22 @@ func worthParsing(buf []byte, scanned, first int, spare []Field) bool {
 	if line <= first {
 		return true // it is the first line that has become complete
 	}
-	h := Head{Fields: spare[:0]}
+	// A line that continues another is wrong by itself, and so always worth it. Parsing makes it part of the other.
+	h := Head{Fields: spare[:0], Allow: allow}
 	_, err := parseFields(buf, line, &h)
 	return err != ErrNeedMore
 }
 
 // ParseTrailer parses the trailer section that follows the last chunk (RFC 9112, 7.1.2), up to and
 // including its empty line, n bytes. Fields are appended to fields, which is never grown. scanned is as in
-// ParseRequest.
+// ParseRequest. Names with underscores pass, since a section is sent on without what could be misread in it.
 func ParseTrailer(buf []byte, scanned int, fields []Field) (out []Field, n int, err error) {
 	buf = buf[:min(len(buf), maxHead)]
 	scanned = min(scanned, len(buf))
-	if !worthParsing(buf, scanned, -1, fields[len(fields):]) {
+	if !worthParsing(buf, scanned, -1, fields[len(fields):], AllowUnderscores) {
 		return fields, 0, needMore(len(buf))
 	}
-	h := Head{Fields: fields}
+	h := Head{Fields: fields, Allow: AllowUnderscores}
 	n, err = parseFields(buf, 0, &h)
 	switch {
 	case err == ErrNeedMore:

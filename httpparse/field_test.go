@@ -51,9 +51,13 @@ func TestFieldIDs(t *testing.T) {
 				t.Errorf("%s: ID %d, want %d", spelling, got, id)
 			}
 		}
-		// Whatever is changed in a known name, it is unknown then, or another.
+		// Whatever is changed in a known name, it is unknown then, or another. Punctuation instead of a dash is
+		// for TestObscuredNamesAreRefused.
 		for i := range name {
 			for _, c := range []byte("!~^`.xZ") {
+				if name[i] == '-' && c != 'x' && c != 'Z' {
+					continue
+				}
 				other := name[:i] + string([]byte{c}) + name[i+1:]
 				if got, want := idOf(other), names[strings.ToLower(other)]; got != want {
 					t.Errorf("%s: ID %d, want %d", other, got, want)

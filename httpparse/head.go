@@ -74,6 +74,8 @@ type Head struct {
 	// What the Connection fields list (RFC 9110, 7.6.1): close, keep-alive, and whether any other name is
 	// there, so that NamedByConnection must be asked.
 	ConnClose, ConnKeepAlive, ConnNames bool
+	// Allow is what the caller tolerates beyond the grammar. Parsing leaves it as it is.
+	Allow Leniency
 
 	options uint8 // how many the Connection fields list, up to one more than MaxConnectionOptions
 }

@@ -21,6 +21,8 @@ type Request struct {
 	// Target is the request target as received.
 	Target View
 	Form   TargetForm
+	// Secure says that the target is in absolute-form with the scheme https.
+	Secure bool
 	// Authority is the host[:port] that the request is for: the target's, which overrides Host (RFC 9112,
 	// 3.2.2), else the value of Host. It is empty if there is neither, which only HTTP/1.0 allows.
 	Authority View
@@ -48,13 +50,13 @@ var isTarget = func() (t [256]bool) {
 
 // ParseRequest parses a request head from the beginning of buf. It returns the head's length in bytes, the
 // empty line included; or ErrNeedMore; or an *Error. scanned says how many bytes of buf an earlier call has
-// answered with ErrNeedMore; 0 at first. r.Fields keeps its array: its capacity is the limit of fields. What r
-// holds beside is of use only if there is no error.
+// answered with ErrNeedMore; 0 at first. r.Fields keeps its array: its capacity is the limit of fields. r.Allow
+// stays; with AllowObsFold, buf is written to. What r holds beside is of use only if there is no error.
 func ParseRequest(buf []byte, scanned int, r *Request) (n int, err error) {
-	*r = Request{Head: Head{Fields: r.Fields[:0]}}
+	*r = Request{Head: Head{Fields: r.Fields[:0], Allow: r.Allow}}
 	buf = buf[:min(len(buf), maxHead)]
 	scanned = min(scanned, len(buf))
-	if !worthParsing(buf, scanned, 2*MaxEmptyLines, r.Fields) {
+	if !worthParsing(buf, scanned, 2*MaxEmptyLines, r.Fields, r.Allow) {
 		return 0, needMore(len(buf))
 	}
 	start := 0
@@ -71,7 +73,7 @@ func ParseRequest(buf []byte, scanned int, r *Request) (n int, err error) {
 		err = r.findAuthority(buf)
 	}
 	if err == ErrNeedMore {
-		*r = Request{Head: Head{Fields: r.Fields[:0]}}
+		*r = Request{Head: Head{Fields: r.Fields[:0], Allow: r.Allow}}
 		return 0, needMore(len(buf))
 	}
 	if err != nil {
@@ -174,6 +176,7 @@ func (r *Request) splitTarget(buf []byte) error {
 			scheme = 7
 		case len(target) > 8 && equalLower(target[:8], "https://"):
 			scheme = 8
+			r.Secure = true
 		default:
 			return syntax(BadTarget, int(start))
 		}

@@ -90,9 +90,9 @@ func TestRequestAccepted(t *testing.T) {
 			`GET|GET origin "/" authority="h" path="/" pathquery="/" 11 [Host: "h"] [A: "\x80café\xff"]`,
 		},
 		{
-			"names in any case, and one that is known but for its underscore",
-			"GET / HTTP/1.1\r\nhOsT: h\r\nuser_agent: x\r\nX_: y\r\n_: z\r\n",
-			`GET|GET origin "/" authority="h" path="/" pathquery="/" 11 [hOsT: "h"] [user_agent: "x"] [X_: "y"] [_: "z"]`,
+			"names in any case, and one that is known but for its punctuation",
+			"GET / HTTP/1.1\r\nhOsT: h\r\nuser.agent: x\r\nX~: y\r\n`: z\r\n",
+			"GET|GET origin \"/\" authority=\"h\" path=\"/\" pathquery=\"/\" 11 [hOsT: \"h\"] [user.agent: \"x\"] [X~: \"y\"] [`: \"z\"]",
 		},
 		{
 			"connection options", "GET / HTTP/1.1\r\n" + host + "Connection: Keep-Alive ,, x-y\r\nConnection: CLOSE\r\n",
@@ -245,16 +245,26 @@ func TestRequestRefused(t *testing.T) {
 		},
 		{"too many fields", line + host + strings.Repeat("a:b\r\n", maxFields) + "\r\n", httpparse.TooManyFields, 25 + 5*(maxFields-1), 431},
 
-		// Names that are framing's or routing's but for underscores.
-		{"Content_Length", line + host + "Content_Length: 1\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"CONTENT_LENGTH", line + host + "CONTENT_LENGTH: 1\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"transfer_encoding", line + host + "transfer_encoding: chunked\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"X-Forwarded_For", line + host + "X-Forwarded_For: ::1\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"x_forwarded_proto", line + host + "x_forwarded_proto: https\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"X_Forwarded_Host", line + host + "X_Forwarded_Host: a\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"X_Host", line + host + "X_Host: a\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"Proxy_Connection", line + host + "Proxy_Connection: close\r\n\r\n", httpparse.ObscuredField, 25, 400},
-		{"Keep_Alive", line + host + "Keep_Alive: 1\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		// Names with underscores, which servers that speak CGI to what is behind them take for dashes (RFC 3875, 4.1.18).
+		{"Content_Length", line + host + "Content_Length: 1\r\n\r\n", httpparse.UnderscoreInName, 32, 400},
+		{"CONTENT_LENGTH", line + host + "CONTENT_LENGTH: 1\r\n\r\n", httpparse.UnderscoreInName, 32, 400},
+		{"transfer_encoding", line + host + "transfer_encoding: chunked\r\n\r\n", httpparse.UnderscoreInName, 33, 400},
+		{"X_Forwarded_Host", line + host + "X_Forwarded_Host: a\r\n\r\n", httpparse.UnderscoreInName, 26, 400},
+		{"a name like any other", line + host + "A_B: a\r\n\r\n", httpparse.UnderscoreInName, 26, 400},
+		{"underscore alone", line + "_: a\r\n\r\n", httpparse.UnderscoreInName, 16, 400},
+		{"underscore last", line + "A_ : a\r\n\r\n", httpparse.UnderscoreInName, 17, 400},
+
+		// Names that are framing's or routing's but for other punctuation, which some of them treat alike.
+		{"Content.Length", line + host + "Content.Length: 1\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"transfer~encoding", line + host + "transfer~encoding: chunked\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"Transfer'Encoding", line + host + "Transfer'Encoding: chunked\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"X-Forwarded!For", line + host + "X-Forwarded!For: ::1\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"x.forwarded.proto", line + host + "x.forwarded.proto: https\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"X+Forwarded|Host", line + host + "X+Forwarded|Host: a\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"X.Host", line + host + "X.Host: a\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"Proxy*Connection", line + host + "Proxy*Connection: close\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"Keep^Alive", line + host + "Keep^Alive: 1\r\n\r\n", httpparse.ObscuredField, 25, 400},
+		{"Max#Forwards", line + host + "Max#Forwards: 1\r\n\r\n", httpparse.ObscuredField, 25, 400},
 
 		// Host.
 		{"no Host", line + "\r\n", httpparse.MissingHost, 5, 400},
@@ -292,10 +302,10 @@ func TestRequestCharacters(t *testing.T) {
 		{"method", "GET", " / HTTP/1.1\r\n" + host, func(c byte) bool { return strings.IndexByte(tchar, c) >= 0 }},
 		{"path", "GET /a", "bcdefghij HTTP/1.1\r\n" + host, func(c byte) bool { return visible(c) && c != '#' }},
 		{"query", "GET /aaaaaaaa?", "b HTTP/1.1\r\n" + host, func(c byte) bool { return visible(c) && c != '#' }},
-		{"name", "GET / HTTP/1.1\r\n" + host + "a", "b: c\r\n", func(c byte) bool { return strings.IndexByte(tchar+":", c) >= 0 }},
+		{"name", "GET / HTTP/1.1\r\n" + host + "a", "b: c\r\n", func(c byte) bool { return strings.IndexByte(tchar+":", c) >= 0 && c != '_' }},
 		{
 			"first of a name", "GET / HTTP/1.1\r\n" + host, "b: c\r\n",
-			func(c byte) bool { return strings.IndexByte(tchar, c) >= 0 },
+			func(c byte) bool { return strings.IndexByte(tchar, c) >= 0 && c != '_' },
 		},
 		{"value", "GET / HTTP/1.1\r\n" + host + "a: b", "cdefghij\r\n", func(c byte) bool { return c == '\t' || c >= ' ' && c != 0x7f }},
 		{"end of a value", "GET / HTTP/1.1\r\n" + host + "a: bcdefghij", "\r\n", func(c byte) bool { return c == '\t' || c >= ' ' && c != 0x7f }},

@@ -9,12 +9,13 @@ type Response struct {
 	Reason View
 }
 
-// ParseResponse parses a response head from the beginning of buf: see ParseRequest.
+// ParseResponse parses a response head from the beginning of buf: see ParseRequest. Names with underscores pass,
+// whatever r.Allow says: no client takes them for others.
 func ParseResponse(buf []byte, scanned int, r *Response) (n int, err error) {
-	*r = Response{Head: Head{Fields: r.Fields[:0]}}
+	*r = Response{Head: Head{Fields: r.Fields[:0], Allow: r.Allow | AllowUnderscores}}
 	buf = buf[:min(len(buf), maxHead)]
 	scanned = min(scanned, len(buf))
-	if !worthParsing(buf, scanned, 0, r.Fields) {
+	if !worthParsing(buf, scanned, 0, r.Fields, r.Allow) {
 		return 0, needMore(len(buf))
 	}
 	at, err := parseStatusLine(buf, r)
@@ -22,7 +23,7 @@ func ParseResponse(buf []byte, scanned int, r *Response) (n int, err error) {
 		at, err = parseFields(buf, at, &r.Head)
 	}
 	if err == ErrNeedMore {
-		*r = Response{Head: Head{Fields: r.Fields[:0]}}
+		*r = Response{Head: Head{Fields: r.Fields[:0], Allow: r.Allow}}
 		return 0, needMore(len(buf))
 	}
 	if err != nil {
