@@ -71,13 +71,18 @@ func appendNormal(dst, path []byte) (out []byte, ok bool) {
 			dst = append(dst, c)
 			continue
 		}
-		dst = endSegment(dst, segment)
-		if n := len(dst); n == 0 || dst[n-1] != '/' {
-			dst = append(dst, '/')
-		}
-		segment = len(dst)
+		dst, segment = nextSegment(dst, segment)
 	}
 	return endSegment(dst, segment), true
+}
+
+// nextSegment ends the last segment of a path, which begins at from, with a slash, and returns where the next begins.
+func nextSegment(dst []byte, from int) (out []byte, segment int) {
+	dst = endSegment(dst, from)
+	if n := len(dst); n == 0 || dst[n-1] != '/' {
+		dst = append(dst, '/')
+	}
+	return dst, len(dst)
 }
 
 // endSegment takes the last segment of a path, which begins at from, away if it is a dot segment, and with ".."
