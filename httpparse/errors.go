@@ -35,6 +35,7 @@ const (
 	LengthWithChunked
 	ObscuredField
 	UnderscoreInName
+	BadMaxForwards
 	BadChunkSize
 	BadChunkExtension
 	BadChunkEnd
@@ -68,6 +69,7 @@ var kinds = [numKinds]struct {
 	LengthWithChunked:     {"Content-Length together with Transfer-Encoding", 400},
 	ObscuredField:         {"field name that some servers take for a framing field", 400},
 	UnderscoreInName:      {"underscore in a field name", 400},
+	BadMaxForwards:        {"malformed or repeated Max-Forwards", 400},
 	BadChunkSize:          {"malformed chunk size", 400},
 	BadChunkExtension:     {"malformed or too long chunk extension", 400},
 	BadChunkEnd:           {"chunk does not end with CRLF", 400},

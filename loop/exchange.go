@@ -15,6 +15,12 @@ type exchange struct {
 	head    int // length of the request head, which stays at the front of session.in until the end
 	scanned int // bytes of an incomplete head that have been looked at
 
+	// sentTarget is the target to send where it is not the one that was received, else empty.
+	sentTarget []byte
+	// forwards is the Max-Forwards to send, and counted that there is one (RFC 9110, 7.6.2).
+	forwards int
+	counted  bool
+
 	timeouts *Timeouts // of the listener until there is a route, then of both
 	backend  *Backend
 	target   balance.Index
@@ -55,9 +61,12 @@ type exchange struct {
 
 // reset makes x ready for the next request. Arrays are kept.
 func (x *exchange) reset() {
-	tried, req, res, up, down := x.tried, x.req.Fields[:0], x.res.Fields[:0], x.up.fields, x.down.fields
+	tried, req, res, up, down, target := x.tried, x.req.Fields[:0], x.res.Fields[:0], x.up.fields, x.down.fields, x.sentTarget[:0]
 	tried.Reset()
-	*x = exchange{tried: tried, connected: -1, firstByte: -1}
+	if cap(target) > headRead {
+		target = nil
+	}
+	*x = exchange{tried: tried, connected: -1, firstByte: -1, sentTarget: target}
 	x.req.Fields, x.res.Fields, x.up.fields, x.down.fields = req, res, up, down
 }
 

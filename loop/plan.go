@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/balance"
+	"millrace/httpparse"
 	"millrace/internal/accesslog"
 	"millrace/internal/health"
 	"millrace/remap"
@@ -57,8 +58,20 @@ type Listener struct {
 	// Path is a unix socket's path, or empty.
 	Path     string
 	Timeouts *Timeouts
+	// Parse is what is tolerated and changed in requests, beyond the strict reading.
+	Parse ParseOptions
 	// Position is file:line:column of the address in the configuration, for error messages.
 	Position string
+}
+
+// ParseOptions says how the requests of a listener are read. The zero value is strict and changes nothing.
+type ParseOptions struct {
+	// Head is tolerated in request heads, and in the heads of the responses to them.
+	Head httpparse.Leniency
+	// RefuseGetBody refuses GET and HEAD with a body.
+	RefuseGetBody bool
+	// Target is how targets are brought into one form before they are routed and sent on.
+	Target remap.TargetOptions
 }
 
 // Route is what a matching request gets.
@@ -67,6 +80,8 @@ type Route struct {
 	Backend *Backend
 	// Timeouts holds the timeouts in force for a request that came by Listeners[i] and took this route.
 	Timeouts []*Timeouts
+	// Trace lets TRACE pass (RFC 9110, 9.3.8).
+	Trace bool
 }
 
 // Backend is a named group of servers.

@@ -63,6 +63,10 @@ func (s *session) appendReply(dst []byte, status int) []byte {
 	dst = fasthttp.AppendHTTPDate(dst, time.Now())
 	dst = append(dst, "\r\nContent-Type: text/plain\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(replyLength(status)), 10)
+	if status == 405 {
+		// RFC 9110, 15.5.6. What else passes is for the server to say.
+		dst = append(dst, "\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"...)
+	}
 	switch {
 	case !x.persistent:
 		dst = append(dst, "\r\nConnection: close"...)

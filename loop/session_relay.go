@@ -226,7 +226,7 @@ func (s *session) readResponseHead(v window, now Time) fault {
 // them: nobody asked to switch protocols, since Upgrade is not forwarded.
 func (s *session) relayInterim(v window, n int, now Time) fault {
 	l, x := s.l, s.x
-	if x.interim++; x.interim > maxInterim || x.res.Status == 101 {
+	if x.interim++; x.interim > maxInterim || x.res.Status == 101 || saysBody(v.base[v.r:v.r+n], &x.res) {
 		return faultBadResponse
 	}
 	x.waitsFor100 = false
@@ -241,6 +241,16 @@ func (s *session) relayInterim(v window, n int, now Time) fault {
 	return f
 }
 
+// saysBody reports whether a response that can have no body, 1xx or 204, announces one, which no server may do
+// (RFC 9110, 8.6; RFC 9112, 6.1).
+func saysBody(head []byte, r *httpparse.Response) bool {
+	if r.Seen.Has(httpparse.FieldTransferEncoding) {
+		return true
+	}
+	v, found := r.Lookup(httpparse.FieldContentLength)
+	return found && string(v.Of(head)) != "0"
+}
+
 // relayHead passes the head of the final response on, with what there is of the body.
 func (s *session) relayHead(v window, n int, now Time) fault {
 	l, x := s.l, s.x
@@ -252,6 +262,9 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 	x.status = x.res.Status
 	// A request for no host was sent as HTTP/1.0 with Connection: close, whatever the response says.
 	x.keepServer = s.req != halfBroken && x.res.Persistent() && body.Kind != httpparse.BodyUntilClose && x.req.Authority.Len() > 0
+	if x.res.Status == 204 && saysBody(head, &x.res) {
+		x.keepServer = false // what it may send for a body would be taken for the next response
+	}
 	old := x.req.Version < httpparse.HTTP11
 	out := body
 	if body.Kind == httpparse.BodyChunked || body.Kind == httpparse.BodyUntilClose {

@@ -77,6 +77,7 @@ func (s *session) begin(now Time) {
 	l := s.l
 	x := l.spare.getExchange(l.plan.Limits.HeaderFields)
 	x.started, x.timeouts = now, s.listener.Timeouts
+	x.req.Allow, x.res.Allow = s.listener.Parse.Head, s.listener.Parse.Head
 	if l.access != nil {
 		x.wall = time.Now().UnixNano()
 	}
@@ -108,8 +109,11 @@ func (s *session) takeHead(n int, now Time) bool {
 	if limit := s.l.plan.Limits.BodyBytes; limit > 0 && body.Kind == httpparse.BodyLength && body.Length > limit {
 		return s.fail(faultBodyTooLarge, now)
 	}
-	if x.req.Method == httpparse.MethodConnect || x.req.Method == httpparse.MethodTrace {
+	if x.req.Method == httpparse.MethodConnect {
 		return s.fail(faultMethod, now)
+	}
+	if x.req.Secure || !x.up.done && s.refusesBody() {
+		return s.fail(faultBadRequest, now)
 	}
 	s.setStage(stageRoute, now)
 	return true
@@ -132,10 +136,9 @@ func (s *session) startBody() {
 // route finds what is to become of the request.
 func (s *session) route(now Time) bool {
 	l, x := s.l, s.x
-	head := s.in.b[:x.head]
-	path := x.req.Path.Of(head)
-	if len(path) == 0 {
-		path = slash
+	path, ok := s.targetPath()
+	if !ok {
+		return s.fail(faultBadRequest, now)
 	}
 	normal, ok := remap.NormalPath(l.normal, path)
 	if !ok {
@@ -144,9 +147,18 @@ func (s *session) route(now Time) bool {
 	if len(normal) > 0 && &normal[0] != &path[0] {
 		l.normal = normal[:0]
 	}
-	i, ok := l.plan.Table.Match(&remap.Incoming{Listener: s.listener.Index, Client: s.remote, Path: normal, Req: &x.req, Head: head})
+	in := remap.Incoming{Listener: s.listener.Index, Client: s.remote, Path: normal, Req: &x.req, Head: s.in.b[:x.head]}
+	i, ok := l.plan.Table.Match(&in)
 	if !ok || l.plan.Routes[i].Backend == nil {
 		return s.fail(faultNoRoute, now)
+	}
+	if r := remap.Readings(path, normal); r != 0 && !s.sameRoute(in, path, r, i) {
+		return s.fail(faultBadRequest, now)
+	}
+	if x.req.Method == httpparse.MethodOptions || x.req.Method == httpparse.MethodTrace {
+		if answered, f := s.countForwards(l.plan.Routes[i], now); answered || f != faultNone {
+			return answered || s.fail(f, now)
+		}
 	}
 	x.backend = l.plan.Routes[i].Backend
 	x.timeouts = l.plan.Routes[i].Timeouts[s.listener.Index]

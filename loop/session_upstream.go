@@ -108,7 +108,7 @@ func (s *session) dialFailed(errno syscall.Errno, now Time) bool {
 // send gives the head, and what is there of the body, to the server in one write.
 func (s *session) send(now Time) bool {
 	l, x, c := s.l, s.x, s.origin
-	facts := remap.RequestFacts{ClientAddr: s.clientAddr(), Proto: "http", Body: x.reqBody}
+	facts := remap.RequestFacts{ClientAddr: s.clientAddr(), Proto: "http", Body: x.reqBody, Target: x.sentTarget, MaxForwards: x.forwards, CountForwards: x.counted}
 	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
 	l.scratch = head[:0]
 	out := head

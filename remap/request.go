@@ -17,6 +17,11 @@ type RequestFacts struct {
 	Body httpparse.Framing
 	// Close says that the connection to the server will not be used again.
 	Close bool
+	// Target is the target to send, in origin-form. Empty: as it was received.
+	Target []byte
+	// MaxForwards is the value of Max-Forwards to send, with CountForwards.
+	MaxForwards   int
+	CountForwards bool
 }
 
 // requestDrop is what the client's own fields lose. Host, Content-Length and X-Forwarded-* are written anew;
@@ -33,7 +38,7 @@ const requestDrop = hopByHop |
 // AppendRequest appends the head of a request as it is sent to a server. Buf is what r was parsed from, and
 // httpparse.RequestFraming has accepted it.
 //
-// The target is in origin-form, as received but for scheme and authority, or "*". Host comes first; then the
+// The target is in origin-form, as received but for scheme and authority, or "*", unless f has another. Host comes first; then the
 // client's fields in their order, without those that stay behind; then X-Forwarded-For, the client's values
 // with its address at the end; X-Forwarded-Proto, X-Host and X-Forwarded-Host, which replace the client's; and
 // framing and persistence.
@@ -47,7 +52,11 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 
 	dst = append(dst, r.MethodName.Of(buf)...)
 	dst = append(dst, ' ')
-	dst = appendTarget(dst, buf, r)
+	if len(f.Target) > 0 {
+		dst = append(dst, f.Target...)
+	} else {
+		dst = appendTarget(dst, buf, r)
+	}
 	if old {
 		dst = append(dst, " HTTP/1.0\r\n"...)
 	} else {
@@ -65,8 +74,16 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 		// one comes from such a client.
 		drop |= set(httpparse.FieldExpect)
 	}
+	if f.CountForwards {
+		drop |= set(httpparse.FieldMaxForwards)
+	}
 	dst = appendFields(dst, buf, &r.Head, drop)
 
+	if f.CountForwards {
+		dst = append(dst, "Max-Forwards: "...)
+		dst = strconv.AppendInt(dst, int64(f.MaxForwards), 10)
+		dst = append(dst, crlf...)
+	}
 	dst = appendForwardedFor(dst, buf, &r.Head, f.ClientAddr)
 	dst = append(dst, "X-Forwarded-Proto: "...)
 	dst = append(dst, f.Proto...)

@@ -27,6 +27,11 @@ func AppendTrailer(dst, buf []byte, fields []httpparse.Field) []byte {
 func allowedInTrailer(name []byte) bool {
 	var b [nameMax]byte
 	lower := lowerName(&b, name)
+	for i, c := range lower {
+		if c == '_' {
+			lower[i] = '-' // what it may be to a server that merges it into the head
+		}
+	}
 	for _, prefix := range []string{"x-forwarded-", "x-auth-", "proxy-", "if-", "access-control-", "sec-"} {
 		if hasPrefix(lower, prefix) {
 			return false
