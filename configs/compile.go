@@ -50,12 +50,14 @@ func compile(r *report, f *file) *loop.Plan {
 }
 
 func (c *compiler) listener(index int, l *listener) *loop.Listener {
+	opts := l.Parseopts.over(&c.f.Parseopts)
 	return &loop.Listener{
 		Index:    index,
 		Name:     l.Name.v,
 		Address:  l.bind.tcp,
 		Path:     l.bind.path,
 		Timeouts: c.effective(&l.Timeouts),
+		Parse:    opts.compile(),
 		Position: c.src.at(l.Address.place),
 	}
 }
@@ -98,7 +100,7 @@ func (t *target) endpoints() []endpoint {
 }
 
 func (c *compiler) route(r *route) *loop.Route {
-	route := &loop.Route{Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items))}
+	route := &loop.Route{Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items)), Trace: r.Trace.v}
 	var ofBackend *timeouts
 	if r.backend >= 0 {
 		route.Backend = c.plan.Backends[r.backend]

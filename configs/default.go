@@ -23,6 +23,8 @@ func (f *file) setDefaults() {
 	setDefault(&f.Limits.HeaderFields, 128)
 	setDefault(&f.Limits.BodyBytes, 0)
 
+	f.Parseopts.setDefaults()
+
 	setDefault(&f.AccessLog.Path, "stdout")
 	setDefault(&f.AccessLog.Format, "combined")
 
@@ -34,6 +36,7 @@ func (f *file) setDefaults() {
 	}
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
+		setDefault(&r.Trace, false)
 	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")

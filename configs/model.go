@@ -84,6 +84,7 @@ type file struct {
 	Server    server           `toml:"server"`
 	Timeouts  timeouts         `toml:"timeouts"`
 	Limits    limits           `toml:"limits"`
+	Parseopts parseopts        `toml:"http_parseopts"`
 	AccessLog accessLog        `toml:"access_log"`
 	Admin     admin            `toml:"admin"`
 	Listeners tables[listener] `toml:"listener"`
@@ -133,11 +134,12 @@ type admin struct {
 
 type listener struct {
 	section
-	Name     value[string] `toml:"name"`
-	Address  value[string] `toml:"address"`
-	Protocol value[string] `toml:"protocol"`
-	Backend  value[string] `toml:"backend"`
-	Timeouts timeouts      `toml:"timeouts"`
+	Name      value[string] `toml:"name"`
+	Address   value[string] `toml:"address"`
+	Protocol  value[string] `toml:"protocol"`
+	Backend   value[string] `toml:"backend"`
+	Timeouts  timeouts      `toml:"timeouts"`
+	Parseopts parseopts     `toml:"http_parseopts"`
 
 	bind endpoint
 }
@@ -156,6 +158,7 @@ type route struct {
 	Clients   value[[]value[string]] `toml:"clients"`
 	Not       routeNot               `toml:"not"`
 	Exclude   value[bool]            `toml:"exclude"`
+	Trace     value[bool]            `toml:"trace"`
 	Backend   value[string]          `toml:"backend"`
 	Timeouts  timeouts               `toml:"timeouts"`
 

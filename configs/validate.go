@@ -41,6 +41,7 @@ func validate(r *report, f *file, fileLimit uint64) {
 	v.server(fileLimit)
 	v.defaultTimeouts()
 	v.limits()
+	v.parseopts(&f.Parseopts, &f.Parseopts)
 	v.accessLog()
 	for i := range f.Backends.items {
 		v.backend(i)
@@ -183,6 +184,8 @@ func (v validator) listener(l *listener) {
 			v.key(l.Backend.place, `is for protocol = "sock": what an http listener receives goes by its routes`)
 		}
 		v.timeouts(&l.Timeouts, "a listener", func(s scope) bool { return s&ofListener != 0 })
+		merged := l.Parseopts.over(&v.f.Parseopts)
+		v.parseopts(&l.Parseopts, &merged)
 	case "sock":
 		if l.Backend.absent() {
 			v.missing(l.place, "backend", `is missing: protocol = "sock" needs the name of a [backend.NAME]`)
@@ -190,6 +193,9 @@ func (v validator) listener(l *listener) {
 			v.backendIndex(l.Backend)
 		}
 		v.timeouts(&l.Timeouts, "a sock listener, which parses nothing", func(s scope) bool { return s == ofListener|ofRoute|ofBackend })
+		if l.Parseopts.given {
+			v.key(l.Parseopts.place, "has no effect in a sock listener, which parses nothing")
+		}
 		v.value(l.Protocol.place, `"sock" is not available in this version: only "http" is`)
 	default:
 		v.value(l.Protocol.place, `%s is not a protocol: allowed are "http" and "sock"`, quoted(l.Protocol.v))
@@ -298,6 +304,9 @@ func (v validator) route(r *route) {
 		v.timeouts(&r.Timeouts, "a route", func(s scope) bool { return s&ofRoute != 0 })
 	case r.Timeouts.given:
 		v.key(r.Timeouts.place, "has no effect with exclude = true: what matches is not proxied")
+	}
+	if excluded && r.Trace.given {
+		v.key(r.Trace.place, "has no effect with exclude = true: what matches is not proxied")
 	}
 }
 
