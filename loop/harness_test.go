@@ -265,6 +265,8 @@ type setup struct {
 	unix         bool         // the listener is a unix socket
 	rules        []remap.Rule // absent: one that matches everything
 	excluded     map[int]bool // rules that exclude
+	parse        ParseOptions // of the listener
+	trace        bool         // whether routes let TRACE pass
 	record       string       // format of the access log; absent: off
 	roundRobin   bool         // else fair
 	health       *health.Check
@@ -311,7 +313,7 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 	if plan.Limits.HeaderFields == 0 {
 		plan.Limits.HeaderFields = 128
 	}
-	lis := &Listener{Name: "web", Timeouts: &s.timeouts, Position: "test"}
+	lis := &Listener{Name: "web", Timeouts: &s.timeouts, Parse: s.parse, Position: "test"}
 	switch {
 	case s.unix:
 		lis.Path = filepath.Join(tr.TempDir(), "listener")
@@ -354,7 +356,7 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 	}
 	plan.Table = remap.New(rules)
 	for i := range rules {
-		r := &Route{Backend: b, Timeouts: []*Timeouts{&s.timeouts}}
+		r := &Route{Backend: b, Timeouts: []*Timeouts{&s.timeouts}, Trace: s.trace}
 		if s.excluded[i] {
 			r.Backend = nil
 		}
