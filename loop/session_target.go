@@ -55,6 +55,9 @@ func (s *session) targetPath() (path []byte, ok bool) {
 // If it is not, nobody can say whether the route that was chosen is the one for what the server makes of the request.
 func (s *session) sameRoute(in remap.Incoming, path []byte, readings remap.Reading, route int) bool {
 	l := s.l
+	if readings.Absurd() {
+		return false
+	}
 	for r := readings; r != 0; r = (r - 1) & readings {
 		l.normal = remap.AppendReading(l.normal[:0], path, r)
 		in.Path = l.normal

@@ -267,6 +267,8 @@ func TestNoPathGoesAroundItsRoute(t *testing.T) {
 		{"//public/x", 400, 400},
 		{"//x", 200, 404},
 		{`/\public/admin`, 400, 404},
+		{`/public/a/../b;c/%2f`, 200, 200},
+		{`/public/a/../b;c/%2f\d`, 400, 400}, // more than is worth looking at
 	} {
 		for name, fence := range map[string]struct {
 			excluded map[int]bool

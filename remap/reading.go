@@ -1,6 +1,9 @@
 package remap
 
-import "bytes"
+import (
+	"bytes"
+	"math/bits"
+)
 
 // Reading is a way to understand a path that is not that of NormalPath, but that of some server: a set of what it
 // does otherwise. A path that is sent on as it came is understood by the server, not by us, and the route was chosen
@@ -22,6 +25,14 @@ const (
 	readAuthority
 )
 
+// maxDifferences bounds how many differences are looked at together, since each doubles the readings. No path that
+// somebody means has more.
+const maxDifferences = 3
+
+// Absurd reports whether a path gives occasion for so many differences that it is not worth looking at all of its
+// readings.
+func (r Reading) Absurd() bool { return bits.OnesCount8(uint8(r)) > maxDifferences }
+
 // Readings returns everything that a server may do otherwise with path. It is 0 for nearly all paths. Normal is the
 // path in its NormalPath form, which is path itself if that is normal.
 func Readings(path, normal []byte) Reading {
@@ -34,10 +45,11 @@ func Readings(path, normal []byte) Reading {
 	return readings(path)
 }
 
-// readings is Readings for the paths that are not plain.
+// readings is Readings for the paths that are not plain. What may be a separator is taken for one here, to find every
+// dot segment that there is in any reading.
 func readings(path []byte) Reading {
 	var r Reading
-	dot := false
+	dots := -1 // of the present segment, while it is nothing else
 	for i := 0; i < len(path); i++ {
 		c := path[i]
 		if c == '%' {
@@ -49,16 +61,25 @@ func readings(path []byte) Reading {
 				r |= readEscapedSlash
 			}
 		}
+		if c == '.' && dots >= 0 {
+			dots++
+			continue
+		}
+		if (dots == 1 || dots == 2) && (c == '/' || c == '\\' || c == ';') {
+			r |= readDots
+		}
+		dots = -1
 		switch c {
-		case '.':
-			dot = true
+		case '/':
+			dots = 0
 		case ';':
 			r |= readParameters
 		case '\\':
 			r |= readBackslash
+			dots = 0
 		}
 	}
-	if dot {
+	if dots == 1 || dots == 2 {
 		r |= readDots
 	}
 	if len(path) > 1 && (path[1] == '/' || path[1] == '\\') {
