@@ -9,6 +9,7 @@ SHELL := /bin/bash
 RELEASE  = $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/null))
 FUZZTIME ?= 30s
 BENCH    ?=
+SOAK     ?= 20m
 
 .PHONY: help
 help: ## list the targets
@@ -52,6 +53,10 @@ fuzz: ## fuzz every target of the tree, FUZZTIME=30s each
 		go test -run '^$$' -fuzz "^$$func\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 5s "$$package" || failed+=" $$package:$$func"; \
 	done <<<"$$targets"; \
 	[ -z "$$failed" ] || { echo "fuzz: failed:$$failed" >&2; exit 1; }
+
+.PHONY: soak
+soak: ## good and hostile load under the race detector for SOAK=20m; then everything is as it was (needs a C compiler)
+	CGO_ENABLED=1 MILLRACE_SOAK=$(SOAK) go test -race -run '^TestSoak$$' -count 1 -timeout 0 -v ./loop
 
 .PHONY: bench
 bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)

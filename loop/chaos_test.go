@@ -117,6 +117,7 @@ func (x *chaosExchange) answer() string {
 type chaos struct {
 	tr        *trace
 	mu        sync.Mutex
+	next      int // the number of the next exchange
 	exchanges map[int]*chaosExchange
 	seen      map[int]int // heads that the origin got
 	complete  int         // responses of the origin's that arrived whole
@@ -127,7 +128,8 @@ type chaos struct {
 func (ch *chaos) add(x *chaosExchange) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	x.id = len(ch.exchanges)
+	x.id = ch.next
+	ch.next++
 	ch.exchanges[x.id] = x
 }
 
