@@ -10,6 +10,7 @@ RELEASE  = $(patsubst v%,%,$(shell git describe --tags --always --dirty 2>/dev/n
 FUZZTIME ?= 30s
 BENCH    ?=
 SOAK     ?= 20m
+FAULTS   ?=
 
 .PHONY: help
 help: ## list the targets
@@ -57,6 +58,10 @@ fuzz: ## fuzz every target of the tree, FUZZTIME=30s each
 .PHONY: soak
 soak: ## good and hostile load under the race detector for SOAK=20m; then everything is as it was (needs a C compiler)
 	CGO_ENABLED=1 MILLRACE_SOAK=$(SOAK) go test -race -run '^TestSoak$$' -count 1 -timeout 0 -v ./loop
+
+.PHONY: faults
+faults: build ## let everything around the proxy go wrong, and print what its clients saw; FAULTS='-only disk'
+	go run ./internal/faults $(FAULTS)
 
 .PHONY: bench
 bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)

@@ -67,6 +67,12 @@ var rules = []rule{
 		why:  "the bench measures the binary that is shipped, from outside",
 	},
 
+	{
+		from: []string{"millrace/internal/faults"},
+		to:   everything,
+		why:  "faults happen around the binary that is shipped: it is known by its file and its sockets",
+	},
+
 	// TOML.
 	{
 		from:    everything,
