@@ -218,30 +218,34 @@ func (p *probe) run(f func()) {
 }
 
 func (w *world) look() (g glance) {
+	w.probe.run(func() { g = w.glance() })
+	return g
+}
+
+// glance is look for whoever may look at the loop: its own goroutine, or whoever holds it.
+func (w *world) glance() glance {
 	l := w.l
-	w.probe.run(func() {
-		g = glance{
-			queued: len(l.runs.next), state: l.state(),
-			open: l.open, idle: l.idle.Len(), buffers: l.bufs.inUse,
-			spares: [3]int{len(l.spare.sessions), len(l.spare.exchanges), len(l.spare.conns)},
+	g := glance{
+		queued: len(l.runs.next), state: l.state(),
+		open: l.open, idle: l.idle.Len(), buffers: l.bufs.inUse,
+		spares: [3]int{len(l.spare.sessions), len(l.spare.exchanges), len(l.spare.conns)},
+	}
+	group := l.plan.Backends[0].Group
+	for i := range group.Len() {
+		g.requests += group.InFlight(balance.Index(i))
+	}
+	if w.tcp {
+		g.clients, g.origins = map[int]arrival{}, map[int]arrival{}
+	}
+	for fd, e := range l.fds {
+		if e == nil {
+			continue
 		}
-		group := l.plan.Backends[0].Group
-		for i := range group.Len() {
-			g.requests += group.InFlight(balance.Index(i))
-		}
+		g.watched++
 		if w.tcp {
-			g.clients, g.origins = map[int]arrival{}, map[int]arrival{}
+			g.note(fd, e)
 		}
-		for fd, e := range l.fds {
-			if e == nil {
-				continue
-			}
-			g.watched++
-			if w.tcp {
-				g.note(fd, e)
-			}
-		}
-	})
+	}
 	return g
 }
 
@@ -362,22 +366,25 @@ func (r *scriptRun) hold() {
 
 // quiet lets the loop go on until it has nothing left to do. Whatever it sends meanwhile is read.
 func (r *scriptRun) quiet() {
+	// What is on its way needs time, when the machine is busy; but where there is no room for it, it does not come.
+	const late = patience / 40
 	if r.release != nil {
+		for since := time.Now(); !r.arrived(r.w.glance(), true) && time.Since(since) < late; {
+			runtime.Gosched()
+		}
 		r.release()
 		r.release = nil
 	}
 	last := r.w.look()
 	was := false // all had arrived when last was taken
-	for late := time.Now(); ; {
+	for since := time.Now(); ; {
 		progress := r.receive()
 		g := r.w.look()
-		is := r.arrived(g)
+		is := r.arrived(g, false)
 		switch {
 		case progress || g.queued > 0 || g.state != last.state:
-			late = time.Now()
-		case was && is, time.Since(late) > patience/40:
-			// On its way is what the kernel takes its time for, when the machine is busy; but where there is no
-			// room for it, it does not come.
+			since = time.Now()
+		case was && is, time.Since(since) > late:
 			r.idle = g.idle
 			return
 		default:
@@ -387,20 +394,24 @@ func (r *scriptRun) quiet() {
 	}
 }
 
-// arrived reports whether all that was sent has reached the proxy, and all that it sent to origins has reached them.
-func (r *scriptRun) arrived(g glance) bool {
+// arrived reports whether all that was sent has reached the proxy, and all that it sent to origins has reached them. A
+// proxy that is held has not accepted those who came meanwhile.
+func (r *scriptRun) arrived(g glance, held bool) bool {
 	if !r.w.tcp {
 		return true
 	}
 	for _, p := range r.clients {
 		a, ok := g.clients[p.port]
 		p.known = p.known || ok
-		if !p.known && !p.reset && !p.ended || ok && !p.arrived(a) {
+		if !held && !p.known && !p.reset && !p.ended || ok && !p.arrived(a) {
 			return false
 		}
 	}
 	for port, a := range g.origins {
 		i := slices.IndexFunc(r.origins, func(p *plug) bool { return p.port == port })
+		if i < 0 && held {
+			continue
+		}
 		if i < 0 || a.state == tcpSynSent {
 			return false
 		}
@@ -434,6 +445,7 @@ func (r *scriptRun) receive() (progress bool) {
 			p := &plug{fd: fd}
 			if in, ok := sa.(*unix.SockaddrInet4); ok {
 				p.port = in.Port
+				p.noDelay()
 			}
 			r.origins = append(r.origins, p)
 			r.origin = len(r.origins) - 1
@@ -608,11 +620,17 @@ func (r *scriptRun) connect() {
 			panicf("client: %v", err)
 		}
 		p.port = sa.(*unix.SockaddrInet4).Port
-		// A piece is a segment, and does not wait for the one before to be acknowledged.
-		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		p.noDelay()
 	}
 	r.clients = append(r.clients, p)
 	r.client = len(r.clients) - 1
+}
+
+// noDelay makes each piece a segment, which does not wait for the one before to be acknowledged.
+func (p *plug) noDelay() {
+	if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		panicf("setsockopt: %v", err)
+	}
 }
 
 func (r *scriptRun) clientSends(p *plug, text []byte) {
@@ -664,6 +682,8 @@ func (p *plug) send(b []byte, budget *int) {
 			continue
 		}
 		if err != nil {
+			// A reset, unless there is no room: reading will not tell of it any more.
+			p.cut = p.cut || err != unix.EAGAIN
 			return
 		}
 		*budget -= n

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
@@ -26,23 +27,40 @@ func FuzzSession(f *testing.F) {
 		f.Add([]byte("u" + script))
 		f.Add([]byte("t" + script))
 	}
-	worlds := map[bool]*world{false: newWorld(f, false), true: newWorld(f, true)}
-	files, err := countFiles()
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, w := range worlds {
-		w.files = files
-	}
+	worlds := newWorlds(f)
 	f.Fuzz(func(t *testing.T, script []byte) {
 		if tagPattern.Match(script) {
 			t.Skip("forged tags")
 		}
-		r := worlds[len(script) > 0 && script[0] == 't'].play(script)
+		r := worlds.of(script).play(script)
 		if err := errors.Join(r.judge()...); err != nil {
 			t.Errorf("%v\n%s", err, r)
 		}
 	})
+}
+
+// worlds are one over unix sockets, and one over TCP.
+type worlds [2]*world
+
+func newWorlds(t testing.TB) (w worlds) {
+	t.Helper()
+	w = worlds{newWorld(t, false), newWorld(t, true)}
+	files, err := countFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range w {
+		w[i].files = files
+	}
+	return w
+}
+
+// of returns the one that a script asks for.
+func (w worlds) of(script []byte) *world {
+	if len(script) > 0 && script[0] == 't' {
+		return w[1]
+	}
+	return w[0]
 }
 
 // String tells what was sent and got.
@@ -301,13 +319,9 @@ func (a answer) own(method string) bool {
 	return a.res.StatusCode >= 400 && a.res.ContentLength == int64(len(line)) && (method == http.MethodHead || string(a.body) == line)
 }
 
-// endedInOrder reports whether the proxy saw the end of an origin's connection as one that was meant.
-func (p *plug) endedInOrder(tcp bool) bool {
-	if p.reset {
-		return !tcp
-	}
-	return p.finSent
-}
+// endedInOrder reports whether the proxy may have seen the end of an origin's connection as one that was meant: a FIN,
+// whatever came behind it, or over a unix socket a close.
+func (p *plug) endedInOrder(tcp bool) bool { return p.finSent || p.reset && !tcp }
 
 // wasGiven says whether an origin has given that very answer to the request, completely.
 func (r *scriptRun) wasGiven(request asked, got answer) error {
@@ -345,4 +359,39 @@ func countFiles() (int, error) {
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	return len(names), err
+}
+
+// TestScriptsPutTogetherByChance plays scripts of commands that the seeds are made of: the fuzzer changes bytes, and takes
+// long to come by two messages that have to do with each other.
+func TestScriptsPutTogetherByChance(t *testing.T) {
+	const scripts = 300
+	var commands []string
+	for _, s := range sessionScripts {
+		commands = append(commands, strings.Split(s, "\x00")...)
+	}
+	tr := newTrace(t)
+	worlds := newWorlds(t)
+	for seed := range uint64(scripts) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		script := []string{}
+		for range 3 + rng.IntN(20) {
+			c := commands[rng.IntN(len(commands))]
+			if at := rng.IntN(8 * len(c)); at > 0 && at < len(c) {
+				c = c[:at] // a part of it, and perhaps the rest later
+				if rng.IntN(2) == 0 {
+					script = append(script, c, "q", c[:1]+commands[rng.IntN(len(commands))][1:])
+					continue
+				}
+			}
+			script = append(script, c)
+			if rng.IntN(2) == 0 {
+				script = append(script, "q")
+			}
+		}
+		text := string("ut"[rng.IntN(2)]) + strings.Join(script, "\x00")
+		r := worlds.of([]byte(text)).play([]byte(text))
+		if err := errors.Join(r.judge()...); err != nil {
+			tr.Fatalf("seed %d: %q\n%v\n%s", seed, text, err, r)
+		}
+	}
 }
