@@ -19,6 +19,14 @@ type Server struct {
 	Name string
 	// Weight is the server's share relative to the others', from 1 to MaxWeight.
 	Weight int
+	// Set is the set that the server belongs to. A set is used when no server of a lower one may be picked.
+	Set int
+	// Status is 0 for a server that takes its share.
+	Status Status
+	// Host is the address without its port, and Port the port, as lighttpd hashes them: of a unix socket the
+	// path, and 0. They are read for HashCompat only.
+	Host string
+	Port uint16
 }
 
 // MaxWeight is the largest weight of a server. It bounds the tables made from weights; a finer ratio than
@@ -35,6 +43,18 @@ type Options struct {
 	// DisableTime is how long a server rests after a failed attempt to connect. Zero: it never rests. More
 	// than ten years are ten years.
 	DisableTime time.Duration
+	// MaxFails is how many failures in a row make a server rest. Less than 1 means 1.
+	MaxFails int
+	// SlowStart is how long the share of a server that comes back from a rest grows from nothing to the
+	// whole. Zero: it has the whole at once.
+	SlowStart time.Duration
+	// ForceRecovery has all servers tried that rest, when all of them rest that may be picked at all.
+	ForceRecovery bool
+	// HashBalanceFactor bounds the requests of a server, for the algorithms that go by a key: in percent of its
+	// share of all requests of the group at the moment, above 100. Zero: no bound.
+	HashBalanceFactor int
+	// HashCompat is "lighttpd" to have hash and sticky place keys where lighttpd does, else empty.
+	HashCompat string
 }
 
 // Outcome is what came of a Pick.
@@ -50,6 +70,9 @@ const (
 	OutcomeFailed
 	// OutcomeNeutral: nothing was learnt about the server, for instance because the client left.
 	OutcomeNeutral
+	// OutcomeUnfit: the server was reached, and what it did, or did not do, is a failure by the caller's rules:
+	// it counts like OutcomeConnectFailed.
+	OutcomeUnfit
 )
 
 // String returns the outcome in words.
@@ -63,24 +86,61 @@ func (o Outcome) String() string {
 		return "failed"
 	case OutcomeNeutral:
 		return "neutral"
+	case OutcomeUnfit:
+		return "unfit"
 	}
 	return "Outcome(" + strconv.Itoa(int(o)) + ")"
+}
+
+// NoKey is the key of a request that has none. Algorithms that go by keys send such requests anywhere, in
+// proportion to the weights.
+const NoKey = 0
+
+// look is what one Pick goes by.
+type look struct {
+	now   int64
+	key   uint64
+	tried *Tried
+
+	// For selective groups only, see tier.go.
+	tier   int
+	spares Index
+	draw   uint64
 }
 
 // algorithm chooses servers for a group. It belongs to one group and is called by all loops at once.
 type algorithm interface {
 	// pick finds a server that g.take gives it. It returns false when no server is free to be taken.
-	pick(g *Group, now int64, tried *Tried) (Index, bool)
+	pick(g *Group, l look) (Index, bool)
+}
+
+// plain is an algorithm that has a shorter way for groups that are not selective. Nothing but rest and tried
+// decides there which servers may be picked, and the key is not looked at.
+type plain interface {
+	pickPlain(g *Group, now int64, tried *Tried) (Index, bool)
 }
 
 // algorithms holds every accepted word, the default first.
 var algorithms = []struct {
-	name string
-	make func([]Server) algorithm
+	name  string
+	make  func(*Group, []Server) algorithm
+	keyed bool
 }{
-	{"fair", newFair},
-	{"least-connection", newFair}, // what lighttpd calls it today
-	{"round-robin", newRoundRobin},
+	{"fair", newFair, false},
+	{"least-connection", newFair, false}, // what lighttpd calls it today
+	{"round-robin", newRoundRobin, false},
+	{"byrequests", newRoundRobin, false}, // what Apache calls it
+	{"hash", newRendezvous, true},
+	{"carp", newRendezvous, true}, // what lighttpd 1.5 calls it
+	{"sticky", newRendezvous, true},
+	{"maglev", newMaglev, true},
+	{"sqf", newFair, false}, // whoever waits for a connection to a server is in flight on it
+	{"bytraffic", newByTraffic, false},
+	{"bybusyness", newByBusyness, false},
+	{"first", newFirst, false},
+	{"static", newFirst, false}, // what lighttpd 1.5 calls it
+	{"random", newRandom, false},
+	{"ewma", newEWMA, false},
 }
 
 // Algorithms returns the words that Options.Algorithm may be, the default first.
@@ -92,16 +152,43 @@ func Algorithms() []string {
 	return names
 }
 
+// Keyed reports whether an algorithm goes by the key of a request.
+func Keyed(algorithm string) bool {
+	for _, a := range algorithms {
+		if a.name == algorithm {
+			return a.keyed
+		}
+	}
+	return false
+}
+
 // Group is a set of servers that can stand in for each other. All its methods may be called from any
 // goroutine at any time.
 type Group struct {
 	// Immutable.
-	names   []string
-	disable int64 // ns
+	names     []string
+	disable   int64 // ns
+	maxFails  int32
+	slowStart int64 // ns
+	force     bool
+	factor    int64 // percent; 0: no bound
+	// selective: which servers may be picked depends on more than their rest.
+	selective bool
+	// counts: failures in a row, or the requests of a tier, matter.
+	counts bool
+	// What the caller has to tell for the algorithm.
+	countsLatency, countsTraffic bool
+	enabled                      int64 // servers that may be picked at all
 
 	// Shared: loops of one process must agree on who is busy and who rests, or each would learn it anew.
 	algorithm algorithm
+	plain     plain // nil if there is no shorter way
 	servers   []server
+	tiers     []tier
+	dice      *dice
+	rests     atomic.Int64 // servers that may be picked and are not up
+	outs      atomic.Int64 // those of them that are out of service
+	rampEnd   atomic.Int64 // when the last slow start ends
 }
 
 // server is the state of one server. Its words are written for every request, by any loop, so it fills a
@@ -111,7 +198,15 @@ type server struct {
 	// rest is 0 while the server is up, else restUntil(...).
 	rest   atomic.Int64
 	weight int64 // immutable; here because fair reads it together with inFlight
-	_      [40]byte
+	tier   int32 // immutable: the tier that has the server, or -1
+	status Status
+	fails  atomic.Int32 // failures in a row
+	_      [4]byte
+	since  atomic.Int64 // when it came back from its last rest; 0: it never rested
+	// spent is what bytraffic and bybusyness go by: bytes, or requests.
+	spent atomic.Int64
+	// latency is what ewma goes by: see average.
+	latency atomic.Uint64
 }
 
 // restUntil returns the state of a server that rests until a time, with a probe under way or not. It is never
@@ -128,7 +223,8 @@ func restUntil(until int64, probing bool) int64 {
 const outOfService = math.MaxInt64
 
 // New returns a group of the given servers, all of them up. Their order is the order of preference between
-// equals. It fails for an unknown algorithm, a weight out of range, a negative DisableTime, or no servers.
+// equals. It fails for an unknown algorithm, a weight out of range, a negative time, an option that is not for the
+// algorithm, or no servers.
 func New(servers []Server, o Options) (*Group, error) {
 	if len(servers) == 0 {
 		return nil, errors.New("a group needs at least one server")
@@ -136,35 +232,70 @@ func New(servers []Server, o Options) (*Group, error) {
 	if o.DisableTime < 0 {
 		return nil, fmt.Errorf("disable time %v is negative", o.DisableTime)
 	}
-	g := &Group{
-		names:   make([]string, len(servers)),
-		disable: int64(min(o.DisableTime, maxDisableTime)),
-		servers: make([]server, len(servers)),
+	if o.SlowStart < 0 {
+		return nil, fmt.Errorf("slow start %v is negative", o.SlowStart)
 	}
+	g := &Group{
+		names:     make([]string, len(servers)),
+		disable:   int64(min(o.DisableTime, maxDisableTime)),
+		maxFails:  int32(max(o.MaxFails, 1)),
+		slowStart: int64(min(o.SlowStart, maxDisableTime)),
+		force:     o.ForceRecovery,
+		factor:    int64(o.HashBalanceFactor),
+		servers:   make([]server, len(servers)),
+		dice:      newDice(),
+	}
+	g.counts = g.maxFails > 1 || g.factor > 0
 	for i, s := range servers {
 		if s.Weight < 1 || s.Weight > MaxWeight {
 			return nil, fmt.Errorf("server %s: weight %d is not in the range 1 to %d", s.Name, s.Weight, MaxWeight)
 		}
 		g.names[i] = s.Name
 		g.servers[i].weight = int64(s.Weight)
+		g.servers[i].status = s.Status
 	}
+	g.makeTiers(servers)
 	name := o.Algorithm
 	if name == "" {
 		name = algorithms[0].name
 	}
 	for _, a := range algorithms {
-		if a.name == name {
-			g.algorithm = a.make(servers)
-			return g, nil
+		if a.name != name {
+			continue
 		}
+		switch {
+		case o.HashBalanceFactor != 0 && (!a.keyed || o.HashBalanceFactor <= 100):
+			return nil, fmt.Errorf("a hash balance factor of %d%% is not for %s: it is above 100, and for algorithms that go by a key", o.HashBalanceFactor, name)
+		case o.HashCompat == "":
+			g.algorithm = a.make(g, servers)
+		default:
+			l, err := newLighttpd(name, servers, o)
+			if err != nil {
+				return nil, err
+			}
+			g.algorithm = l
+		}
+		_, g.countsLatency = g.algorithm.(*ewma)
+		g.countsTraffic = g.algorithm == algorithm(account{})
+		if !g.selective {
+			g.plain, _ = g.algorithm.(plain)
+		}
+		return g, nil
 	}
 	return nil, fmt.Errorf("unknown algorithm %q: expected one of %s", name, strings.Join(Algorithms(), ", "))
 }
 
 // Pick takes a server that neither rests nor is in tried, which may be nil, and counts a request on it. It
-// returns false when there is none. Every Pick that returns true is followed by exactly one Done.
-func (g *Group) Pick(now int64, tried *Tried) (Index, bool) {
-	return g.algorithm.pick(g, now, tried)
+// returns false when there is none. key is what hash, sticky and maglev go by, NoKey for none; the others do
+// not look at it. Every Pick that returns true is followed by exactly one Done.
+func (g *Group) Pick(now int64, key uint64, tried *Tried) (Index, bool) {
+	switch {
+	case g.plain != nil:
+		return g.plain.pickPlain(g, now, tried)
+	case g.selective:
+		return g.pickSelective(look{now: now, key: key, tried: tried})
+	}
+	return g.algorithm.pick(g, look{now: now, key: key, tried: tried})
 }
 
 // Connected says that a connection to a picked server was made. It brings a resting server back at once:
@@ -172,8 +303,8 @@ func (g *Group) Pick(now int64, tried *Tried) (Index, bool) {
 func (g *Group) Connected(i Index) {
 	s := &g.servers[i]
 	// The usual case must only read: a store would take the line from every other loop.
-	if v := s.rest.Load(); v != 0 && v != outOfService {
-		s.rest.CompareAndSwap(v, 0)
+	if s.rest.Load() != 0 {
+		g.wakeUp(i)
 	}
 }
 
@@ -181,36 +312,132 @@ func (g *Group) Connected(i Index) {
 func (g *Group) Done(i Index, o Outcome, now int64) {
 	s := &g.servers[i]
 	switch o {
-	case OutcomeConnectFailed:
-		if v := s.rest.Load(); g.disable > 0 && v != outOfService {
-			// Whoever changed it in the meantime knows as much as we do.
-			s.rest.CompareAndSwap(v, restUntil(now+g.disable, false))
+	case OutcomeConnectFailed, OutcomeUnfit:
+		if g.disable > 0 && s.status&IgnoreErrors == 0 && g.failed(s) {
+			if v := s.rest.Load(); v != outOfService {
+				g.move(i, v, restUntil(now+g.disable, false), now)
+			}
 		}
-	case OutcomeOK, OutcomeFailed:
-		// It was there. Only a probe's word counts: a server that shuts down refuses connections while it
-		// still finishes what it has, and each of those answers would bring it back for nothing.
-		if v := s.rest.Load(); v&1 != 0 && v != outOfService {
-			s.rest.CompareAndSwap(v, 0)
+	case OutcomeOK:
+		// Only a probe's word counts: a server that shuts down refuses connections while it still finishes what
+		// it has, and each of those answers would bring it back for nothing.
+		if s.rest.Load()&1 != 0 {
+			g.probed(i)
+		}
+	case OutcomeFailed:
+		if s.rest.Load()&1 != 0 {
+			g.probed(i)
 		}
 	case OutcomeNeutral:
 	default:
 		panic("balance: Done with " + o.String())
+	}
+	if g.counts {
+		g.doneCounting(s, o)
 	}
 	if s.inFlight.Add(-1) < 0 {
 		panic("balance: Done without Pick for server " + g.names[i])
 	}
 }
 
+// doneCounting is what Done has to do in groups that count more than requests in flight.
+func (g *Group) doneCounting(s *server, o Outcome) {
+	if o == OutcomeOK && s.fails.Load() != 0 {
+		s.fails.Store(0)
+	}
+	if g.factor > 0 {
+		g.tiers[s.tier].inFlight.Add(-1)
+	}
+}
+
+// probed brings a server back whose probe got an answer.
+func (g *Group) probed(i Index) {
+	if v := g.servers[i].rest.Load(); v&1 != 0 && v != outOfService {
+		g.move(i, v, 0, v>>1-g.disable)
+	}
+}
+
+// wakeUp ends a server's rest.
+func (g *Group) wakeUp(i Index) {
+	if v := g.servers[i].rest.Load(); v != 0 && v != outOfService {
+		// A rest ends g.disable after it began, and so does that of a probe: this is when it was picked.
+		g.move(i, v, 0, v>>1-g.disable)
+	}
+}
+
 // SetUp takes a server out of service, or back into it, for a reason that requests know nothing of: what they meet at
 // the server does not change it, and a server that comes back does not rest. Requests that have picked the server go
 // on.
-func (g *Group) SetUp(i Index, up bool) {
+func (g *Group) SetUp(i Index, up bool, now int64) {
 	state := int64(outOfService)
 	if up {
 		state = 0
 	}
-	g.servers[i].rest.Store(state)
+	for rest := &g.servers[i].rest; ; {
+		if v := rest.Load(); v == state || g.move(i, v, state, now) {
+			return
+		}
+	}
 }
+
+// move takes a server from a state to another, at a time, unless somebody else has changed it: whoever did knows as
+// much as we do.
+func (g *Group) move(i Index, from, to, now int64) bool {
+	s := &g.servers[i]
+	if !s.rest.CompareAndSwap(from, to) {
+		return false
+	}
+	if s.tier < 0 {
+		return true
+	}
+	switch {
+	case from == 0:
+		g.rests.Add(1)
+		g.tiers[s.tier].upWeight.Add(-s.weight)
+	case to == 0:
+		g.rests.Add(-1)
+		g.tiers[s.tier].upWeight.Add(s.weight)
+		g.rise(i, now)
+	}
+	if from == outOfService {
+		g.outs.Add(-1)
+	} else if to == outOfService {
+		g.outs.Add(1)
+	}
+	return true
+}
+
+// rise is what there is to do when a server comes back.
+func (g *Group) rise(i Index, now int64) {
+	if g.slowStart > 0 {
+		now = max(now, 1)
+		g.servers[i].since.Store(now)
+		for end := g.rampEnd.Load(); end < now+g.slowStart; end = g.rampEnd.Load() {
+			if g.rampEnd.CompareAndSwap(end, now+g.slowStart) {
+				break
+			}
+		}
+	}
+	if r, ok := g.algorithm.(rejoiner); ok {
+		r.rejoin(g, i)
+	}
+}
+
+// failed counts a failure and reports whether the server has to rest for it. One that rests already, or is
+// probed, rests on for any.
+func (g *Group) failed(s *server) bool {
+	if g.maxFails == 1 || s.rest.Load() != 0 {
+		return true
+	}
+	if s.fails.Add(1) < g.maxFails {
+		return false
+	}
+	s.fails.Store(0)
+	return true
+}
+
+// rejoiner is an algorithm that has to know when a server comes back from a rest.
+type rejoiner interface{ rejoin(g *Group, i Index) }
 
 // InFlight returns the number of requests that have picked a server and are not done.
 func (g *Group) InFlight(i Index) int64 { return g.servers[i].inFlight.Load() }
@@ -238,4 +465,10 @@ func (g *Group) take(i Index, now int64) bool {
 	}
 	s.inFlight.Add(1)
 	return true
+}
+
+// may reports whether a server may be taken.
+func (g *Group) may(i Index, l *look) bool {
+	s := &g.servers[i]
+	return !resting(s.rest.Load(), l.now) && !l.tried.Has(i) && (!g.selective || g.admits(s, i, l))
 }

@@ -6,7 +6,7 @@
 //
 //	g, err := balance.New(servers, balance.Options{Algorithm: "fair", DisableTime: time.Second})
 //	...
-//	i, ok := g.Pick(now, &tried)
+//	i, ok := g.Pick(now, balance.NoKey, &tried)
 //	if !ok {
 //		// every server rests or was tried: 503
 //	}
@@ -21,10 +21,23 @@
 //
 // # Rest
 //
-// Only a failed attempt to connect takes a server out of use. It then rests for Options.DisableTime. After
+// A failed attempt to connect takes a server out of use, or Options.MaxFails of them in a row, and so does what the
+// caller calls OutcomeUnfit. It then rests for Options.DisableTime. After
 // that exactly one Pick may take it, as a probe, while the others go on avoiding it; a connection made or an
 // answer received brings it back for everybody, another failure sends it back to rest. A probe that nothing
-// came of within DisableTime is forgotten and the next one allowed. A group of one server is no exception.
+// came of within DisableTime is forgotten and the next one allowed. A group of one server is no exception. With
+// Options.ForceRecovery the rest of all servers ends when none is left to pick.
+//
+// # Sets
+//
+// Servers belong to sets, of which the lowest is used that has a server to pick. In a set spares stand in for
+// servers that are missing, and standbys for all of them. See tier and Status. Whatever the algorithm, it chooses
+// among the servers of one such tier.
+//
+// # Keys
+//
+// hash, sticky and maglev go by a key, which the caller makes. The server of a key depends on nothing but the key and
+// the names of the servers, so that all loops, processes and machines with the same list agree.
 //
 // # Concurrency
 //
@@ -34,6 +47,7 @@
 //
 // # Limitations
 //
-// The servers of a group are fixed. A Pick by the fair algorithm looks at each server in turn, up to the
-// first idle one, and so costs time in proportion to the servers that are busy.
+// The servers of a group are fixed. A Pick by fair looks at each server in turn, up to the first idle one, and so
+// costs time in proportion to the servers that are busy; by bytraffic, bybusyness, hash and sticky in proportion to
+// all servers. The others take the same time for any number.
 package balance

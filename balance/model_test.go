@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -28,7 +29,7 @@ func (m *model) take(i Index, now int64) {
 func (m *model) done(i Index, o Outcome, now int64) {
 	m.inFlight[i]--
 	switch o {
-	case OutcomeConnectFailed:
+	case OutcomeConnectFailed, OutcomeUnfit:
 		m.up[i], m.probing[i], m.until[i] = false, false, now+disableTime
 	case OutcomeOK, OutcomeFailed:
 		if m.probing[i] {
@@ -61,14 +62,14 @@ func TestGroupAgainstModel(t *testing.T) {
 		now := int64(0)
 		t.Repeat(map[string]func(*rapid.T){
 			"pick": func(t *rapid.T) {
-				got, ok := g.Pick(now, &tried)
+				got, ok := g.Pick(now, rapid.Uint64().Draw(t, "key"), &tried)
 				any := false
 				for i := range Index(n) {
 					if !m.eligible(i, now, triedModel) {
 						continue
 					}
 					any = true
-					if !ok || algorithm == "round-robin" {
+					if !ok || !slices.Contains([]string{"fair", "least-connection", "sqf"}, algorithm) {
 						continue
 					}
 					mine, its := m.inFlight[got]*int64(weights[i]), m.inFlight[i]*int64(weights[got])
@@ -92,7 +93,7 @@ func TestGroupAgainstModel(t *testing.T) {
 				if m.inFlight[i] == 0 {
 					return
 				}
-				o := Outcome(rapid.IntRange(0, 3).Draw(t, "outcome"))
+				o := Outcome(rapid.IntRange(0, 4).Draw(t, "outcome"))
 				g.Done(i, o, now)
 				m.done(i, o, now)
 			},

@@ -21,7 +21,7 @@ func TestRaceCountsReturnToZero(t *testing.T) {
 						tried.Reset()
 						at := now.Add(1)
 						for {
-							i, ok := g.Pick(at, &tried)
+							i, ok := g.Pick(at, NoKey, &tried)
 							if !ok {
 								break
 							}
@@ -55,7 +55,7 @@ func TestRaceRoundRobinSharesAreExact(t *testing.T) {
 	for range loops {
 		wg.Go(func() {
 			for range requests {
-				i, ok := g.Pick(0, nil)
+				i, ok := g.Pick(0, NoKey, nil)
 				if !ok {
 					t.Error("nothing to pick")
 					return
@@ -80,7 +80,7 @@ func TestRaceOneProbe(t *testing.T) {
 			g := newGroup(t, algorithm, 1)
 			now := int64(0)
 			for range 200 {
-				i, ok := g.Pick(now, nil)
+				i, ok := g.Pick(now, NoKey, nil)
 				if !ok {
 					t.Fatal("nothing to pick")
 				}
@@ -90,7 +90,7 @@ func TestRaceOneProbe(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 8 {
 					wg.Go(func() {
-						if _, ok := g.Pick(now, nil); ok {
+						if _, ok := g.Pick(now, NoKey, nil); ok {
 							probes.Add(1)
 						}
 					})

@@ -11,6 +11,11 @@ const maxOrder = 1 << 16
 //
 // The order is written down once, so that the one thing the loops share is a cursor.
 type roundRobin struct {
+	rounds []round // one for each tier
+}
+
+// round is the order of the servers of a tier.
+type round struct {
 	order []int32
 
 	_      [64]byte // the cursor changes with every request, order never
@@ -18,30 +23,48 @@ type roundRobin struct {
 	_      [56]byte
 }
 
-func newRoundRobin(servers []Server) algorithm {
-	weights := make([]int, len(servers))
-	for i, s := range servers {
-		weights[i] = s.Weight
+func newRoundRobin(g *Group, _ []Server) algorithm {
+	r := &roundRobin{rounds: make([]round, len(g.tiers))}
+	for t := range g.tiers {
+		members := g.tiers[t].servers
+		weights := make([]int, len(members))
+		for k, i := range members {
+			weights[k] = int(g.servers[i].weight)
+		}
+		order := smoothOrder(shares(weights))
+		for turn, k := range order {
+			order[turn] = int32(members[k])
+		}
+		r.rounds[t].order = order
 	}
-	return &roundRobin{order: smoothOrder(shares(weights))}
+	return r
 }
 
-func (r *roundRobin) pick(g *Group, now int64, tried *Tried) (Index, bool) {
-	n := uint64(len(r.order))
+func (r *roundRobin) pick(g *Group, l look) (Index, bool) {
+	return r.rounds[l.tier].pick(g, l.now, l.tried, &l)
+}
+
+func (r *roundRobin) pickPlain(g *Group, now int64, tried *Tried) (Index, bool) {
+	d := &r.rounds[0]
 	// The usual case: whoever's turn it is can be taken. It needs no second try, however many loops there are.
-	turn := r.cursor.Add(1) - 1
-	if i := Index(r.order[turn%n]); !tried.Has(i) && g.take(i, now) {
+	turn := d.cursor.Add(1) - 1
+	if i := Index(d.order[turn%uint64(len(d.order))]); !tried.Has(i) && g.take(i, now) {
 		return i, true
 	}
+	return d.pick(g, now, tried, nil)
+}
+
+// pick gives the next turn that can be taken. l is nil in a group that is not selective.
+func (d *round) pick(g *Group, now int64, tried *Tried, l *look) (Index, bool) {
 	// The turns of servers that cannot be taken are used up, one and all, by whoever comes upon them. If each
 	// Pick skipped them for itself, the server listed after a resting one would get that one's share on top.
 	for {
-		from := r.cursor.Load()
-		skip, i := r.next(from%n, g, now, tried)
+		from := d.cursor.Load()
+		skip, i := d.next(from%uint64(len(d.order)), g, now, tried, l)
 		if i < 0 {
 			return 0, false
 		}
-		if r.cursor.CompareAndSwap(from, from+skip+1) && g.take(i, now) {
+		if d.cursor.CompareAndSwap(from, from+skip+1) && g.take(i, now) {
 			return i, true
 		}
 	}
@@ -49,14 +72,15 @@ func (r *roundRobin) pick(g *Group, now int64, tried *Tried) (Index, bool) {
 
 // next finds the first turn at or after from of a server that may be taken, and how many turns are before it.
 // It looks at each turn of a round once and returns -1 if there is none.
-func (r *roundRobin) next(from uint64, g *Group, now int64, tried *Tried) (skip uint64, i Index) {
-	n := uint64(len(r.order))
+func (d *round) next(from uint64, g *Group, now int64, tried *Tried, l *look) (skip uint64, i Index) {
+	n := uint64(len(d.order))
 	for ; skip < n; skip++ {
 		if from == n {
 			from = 0
 		}
-		i := Index(r.order[from])
-		if !resting(g.servers[i].rest.Load(), now) && !tried.Has(i) {
+		i := Index(d.order[from])
+		s := &g.servers[i]
+		if !resting(s.rest.Load(), now) && !tried.Has(i) && (l == nil || g.admits(s, i, l)) {
 			return skip, i
 		}
 		from++

@@ -57,11 +57,11 @@ func TestSharesAreExactOverOneRound(t *testing.T) {
 		}
 		// The sum of the weights is a whole number of rounds, from wherever it begins.
 		for range rapid.IntRange(0, 50).Draw(t, "before") {
-			g.Pick(0, nil)
+			g.Pick(0, NoKey, nil)
 		}
 		counts := make([]int, len(weights))
 		for range sum {
-			i, _ := g.Pick(0, nil)
+			i, _ := g.Pick(0, NoKey, nil)
 			counts[i]++
 		}
 		if !slices.Equal(counts, weights) {

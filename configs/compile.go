@@ -63,7 +63,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 }
 
 func (c *compiler) backend(name string, b *backend) *loop.Backend {
-	backend := &loop.Backend{Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check()}
+	backend := &loop.Backend{Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check(), Key: b.hashKey}
 	var weighted []balance.Server
 	seen := make(map[endpoint]bool)
 	for _, t := range b.targets {
@@ -74,11 +74,11 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 			}
 			seen[e] = true
 			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Address: e.tcp, Path: e.path})
-			weighted = append(weighted, balance.Server{Name: e.String(), Weight: t.weight})
+			weighted = append(weighted, t.member(e))
 			c.servers++
 		}
 	}
-	group, err := balance.New(weighted, balance.Options{Algorithm: b.Balance.v, DisableTime: b.DisableTime.v})
+	group, err := balance.New(weighted, b.balanceOptions())
 	if err != nil {
 		// What a single key can get wrong has been checked; what remains is for the balancer to judge.
 		c.key(b.place, "cannot be balanced: %v", err)

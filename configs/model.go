@@ -9,6 +9,7 @@ import (
 
 	"millrace/internal/accesslog"
 	"millrace/internal/health"
+	"millrace/loop"
 	"millrace/remap"
 )
 
@@ -200,16 +201,20 @@ func (n *routeNot) conditions() conditions {
 
 type backend struct {
 	section
-	Balance     value[string]          `toml:"balance"`
-	Servers     value[[]value[string]] `toml:"servers"`
-	Server      tables[backendServer]  `toml:"server"`
-	TTL         value[time.Duration]   `toml:"ttl"`
-	SMax        value[int64]           `toml:"smax"`
-	DisableTime value[time.Duration]   `toml:"disable_time"`
-	Timeouts    timeouts               `toml:"timeouts"`
-	Health      healthCheck            `toml:"health"`
+	Balance           value[string]          `toml:"balance"`
+	HashKey           value[string]          `toml:"hash_key"`
+	HashCompat        value[string]          `toml:"hash_compat"`
+	HashBalanceFactor value[int64]           `toml:"hash_balance_factor"`
+	Servers           value[[]value[string]] `toml:"servers"`
+	Server            tables[backendServer]  `toml:"server"`
+	TTL               value[time.Duration]   `toml:"ttl"`
+	SMax              value[int64]           `toml:"smax"`
+	DisableTime       value[time.Duration]   `toml:"disable_time"`
+	Timeouts          timeouts               `toml:"timeouts"`
+	Health            healthCheck            `toml:"health"`
 
 	targets []*target
+	hashKey loop.Key // what hash_key says
 }
 
 // healthCheck is the table that has a backend's servers checked.

@@ -378,9 +378,7 @@ func unknownName(name, what string, known []string) string {
 func (v validator) backend(i int) {
 	b := v.f.Backends.items[i]
 	v.name(b.place, v.f.Backends.names[i])
-	if b.Balance.ok && !slices.Contains(balance.Algorithms(), b.Balance.v) {
-		v.value(b.Balance.place, "%s is not a way to balance: allowed are %s", quoted(b.Balance.v), quotedList(balance.Algorithms()))
-	}
+	v.balance(b)
 	between(v, b.TTL, minTimeout, maxTimeout, noLimit, formatDuration)
 	between(v, b.SMax, 1, maxIdle, noLimit, decimal)
 	between(v, b.DisableTime, minTimeout, maxTimeout, "0 never to rest a server, or ", formatDuration)

@@ -8,8 +8,11 @@ import (
 	"runtime/debug"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"millrace/balance"
 )
 
 // rawConn is a blocking socket and a buffer: what a client or an origin needs to take part in a measurement
@@ -94,6 +97,21 @@ func TestARequestAllocatesNothing(t *testing.T) {
 		{"for a proxy's path", "GET http://a.example/x/../y HTTP/1.1\r\nHost: b\r\nConnection: x\r\nX: y\r\nX-Forwarded-For: 10.1.1.1\r\n\r\n", ok("fine")},
 		{"of an old client", "GET /x HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n", ok("fine")},
 	}
+	tests = append(tests,
+		struct{ name, request, response string }{"balanced by its path", "GET /x/../y?z HTTP/1.1\r\nHost: A.example\r\n\r\n", ok("fine")},
+		struct{ name, request, response string }{"balanced by a cookie", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; SID=42\r\n\r\n", ok("fine")},
+		struct{ name, request, response string }{"balanced by traffic", get("/"), ok("fine")},
+		struct{ name, request, response string }{"balanced by latency, of one set of two", get("/"), ok("fine")},
+	)
+	balanced := map[string]setup{
+		"balanced by its path": {balance: balance.Options{Algorithm: "hash", HashBalanceFactor: 125}, key: Key{Source: KeyPath}},
+		"balanced by a cookie": {balance: balance.Options{Algorithm: "maglev"}, key: Key{Source: KeyCookie, Name: "SID"}},
+		"balanced by traffic":  {balance: balance.Options{Algorithm: "bytraffic", MaxFails: 3}},
+		"balanced by latency, of one set of two": {
+			balance: balance.Options{Algorithm: "ewma", ForceRecovery: true, SlowStart: time.Second},
+			members: []balance.Server{{}, {Status: balance.Standby}},
+		},
+	}
 	for i, test := range tests {
 		for _, record := range []string{"", "combined", "json"} {
 			n := 10000
@@ -107,7 +125,13 @@ func TestARequestAllocatesNothing(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				tr := newTrace(t)
 				o := tr.origin()
-				p := tr.proxy(setup{record: record, logTo: "/dev/null"}, o)
+				s := balanced[test.name]
+				s.record, s.logTo = record, "/dev/null"
+				servers := []any{o}
+				for range len(s.members) - 1 {
+					servers = append(servers, tr.refusing())
+				}
+				p := tr.proxy(s, servers...)
 
 				// The first exchange shows what both sides get: the measured ones get the same.
 				c := p.dial()

@@ -269,6 +269,9 @@ type setup struct {
 	trace        bool         // whether routes let TRACE pass
 	record       string       // format of the access log; absent: off
 	roundRobin   bool         // else fair
+	balance      balance.Options
+	members      []balance.Server // what is said of the servers but their names and addresses
+	key          Key
 	health       *health.Check
 	logTo        string // the access log's file; absent: one of the test's own
 }
@@ -337,17 +340,26 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 			bs.Address = netip.MustParseAddrPort(name)
 		}
 		b.Servers = append(b.Servers, bs)
-		members = append(members, balance.Server{Name: name, Weight: 1})
+		member := balance.Server{}
+		if id < len(s.members) {
+			member = s.members[id]
+		}
+		member.Name, member.Weight = name, max(member.Weight, 1)
+		members = append(members, member)
 	}
-	algorithm := "fair"
+	options := s.balance
 	if s.roundRobin {
-		algorithm = "round-robin"
+		options.Algorithm = "round-robin"
+	}
+	if s.disableTime != 0 {
+		options.DisableTime = s.disableTime
 	}
 	var err error
-	b.Group, err = balance.New(members, balance.Options{Algorithm: algorithm, DisableTime: s.disableTime})
+	b.Group, err = balance.New(members, options)
 	if err != nil {
 		tr.Fatal(err)
 	}
+	b.Key = s.key
 	p.group = b.Group
 	plan.Backends = []*Backend{b}
 	rules := s.rules

@@ -18,7 +18,7 @@ func (srv *Server) watchHealth(ctx context.Context) {
 			log := srv.log.With("backend", b.Name, "server", s.Name)
 			srv.checks.Go(func() {
 				b.Health.Watch(ctx, health.Server{Address: s.Address, Path: s.Path}, func(up bool, reason error) {
-					b.Group.SetUp(balance.Index(i), up)
+					b.Group.SetUp(balance.Index(i), up, int64(clock()))
 					if up {
 						log.Info("health check: the server is up")
 						return

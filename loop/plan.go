@@ -90,6 +90,8 @@ type Backend struct {
 	// Servers are index for index those of Group.
 	Servers []*BackendServer
 	Group   *balance.Group
+	// Key is how the key is made that Group goes by.
+	Key Key
 	// IdleTTL is how long an unused connection is kept. IdleMax bounds the unused connections kept a server
 	// and loop; 0 is no bound but the open-file limit.
 	IdleTTL time.Duration

@@ -260,6 +260,10 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 		return faultBadResponse
 	}
 	x.status = x.res.Status
+	if g := x.backend.Group; g.CountsLatency() && x.status < 500 {
+		// A server that fails at once is not to be taken for a fast one.
+		g.Answered(x.target, int64(now-x.upAt), int64(now))
+	}
 	// A request for no host was sent as HTTP/1.0 with Connection: close, whatever the response says.
 	x.keepServer = s.req != halfBroken && x.res.Persistent() && body.Kind != httpparse.BodyUntilClose && x.req.Authority.Len() > 0
 	if x.res.Status == 204 && saysBody(head, &x.res) {

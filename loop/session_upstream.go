@@ -12,14 +12,18 @@ import (
 // pick chooses a server that this request has not failed on.
 func (s *session) pick(now Time) bool {
 	x := s.x
-	target, ok := x.backend.Group.Pick(int64(now), &x.tried)
+	key := uint64(balance.NoKey)
+	if x.backend.Key.Source != KeyNone {
+		key = s.balanceKey()
+	}
+	target, ok := x.backend.Group.Pick(int64(now), key, &x.tried)
 	if !ok {
 		if x.stale && !x.lastChance {
 			// All that failed was a connection that may just have been old: without another server, the
 			// same one gets the request on a fresh connection.
 			x.lastChance = true
 			x.tried.Reset()
-			target, ok = x.backend.Group.Pick(int64(now), &x.tried)
+			target, ok = x.backend.Group.Pick(int64(now), key, &x.tried)
 		}
 		if !ok {
 			f := x.fault
@@ -217,6 +221,9 @@ func (s *session) giveBack(o balance.Outcome, keep bool) {
 	}
 	if x.picked {
 		x.picked = false
+		if g := x.backend.Group; g.CountsTraffic() && x.sent {
+			g.Traffic(x.target, x.bytesIn+x.bytesOut)
+		}
 		x.backend.Group.Done(x.target, o, int64(l.now))
 	}
 }

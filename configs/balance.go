@@ -1,0 +1,120 @@
+package configs
+
+import (
+	"slices"
+	"strings"
+
+	"millrace/balance"
+	"millrace/loop"
+)
+
+// The ranges of what is said of balancing.
+const (
+	maxSet           = 99 // as Apache has it; who needs more has more than one backend
+	minBalanceFactor = 101
+	maxBalanceFactor = 10_000 // a hundred times a server's share bounds nothing any more
+	// manyServers is from where looking at each server for every request costs more than a table.
+	manyServers = 64
+)
+
+// keySources are the words of hash_key, in the order of the manual. Those with a colon have a name behind it.
+var keySources = []struct {
+	word   string
+	source loop.KeySource
+}{
+	{"path", loop.KeyPath},
+	{"uri", loop.KeyURI},
+	{"client", loop.KeyClient},
+	{"header:", loop.KeyHeader},
+	{"cookie:", loop.KeyCookie},
+	{"query:", loop.KeyQuery},
+}
+
+const keyHelp = `allowed are "path", "uri", "client", "header:NAME", "cookie:NAME" and "query:NAME"`
+
+// balance checks how a backend's servers are chosen, and makes the key that they are chosen by.
+func (v validator) balance(b *backend) {
+	known := b.Balance.ok && slices.Contains(balance.Algorithms(), b.Balance.v)
+	if b.Balance.ok && !known {
+		v.value(b.Balance.place, "%s is not a way to balance: allowed are %s", quoted(b.Balance.v), quotedList(balance.Algorithms()))
+	}
+	keyed := balance.Keyed(b.Balance.v)
+	sticky := b.Balance.v == "sticky"
+	v.hashKey(b, known, keyed, sticky)
+	if c := b.HashCompat; c.given && c.ok {
+		switch {
+		case !slices.Contains(balance.HashCompats(), c.v):
+			v.value(c.place, "%s is not known: allowed is %s", quoted(c.v), quotedList(balance.HashCompats()))
+		case known && b.Balance.v != "hash" && !sticky:
+			v.key(c.place, `has no effect with balance = %s: it is for "hash" and "sticky"`, quoted(b.Balance.v))
+		case b.HashKey.given && b.hashKey.Source != loop.KeyPath && b.hashKey.Source != loop.KeyClient:
+			v.key(b.HashKey.place, `lighttpd hashes nothing but path and client: allowed with hash_compat are "path" and "client"`)
+		case b.HashBalanceFactor.given:
+			v.key(b.HashBalanceFactor.place, "has no effect with hash_compat: lighttpd bounds nothing")
+		}
+		b.hashKey.Lighttpd = true
+		for _, s := range b.Server.items {
+			if s.Weight.given && s.Weight.ok && s.Weight.v != 1 {
+				v.key(s.Weight.place, "has no effect with hash_compat: lighttpd has no weights")
+			}
+		}
+	}
+	if f := b.HashBalanceFactor; f.given && known && !keyed {
+		v.key(f.place, `has no effect with balance = %s: it is for "hash", "sticky" and "maglev"`, quoted(b.Balance.v))
+	}
+	between(v, b.HashBalanceFactor, minBalanceFactor, maxBalanceFactor, "", decimal)
+	if n := len(b.Servers.v) + len(b.Server.items); n > manyServers && keyed && b.Balance.v != "maglev" {
+		v.warn(b.Balance.place, "%s looks at each of %d servers for every request: maglev takes the same time for any number of them",
+			quoted(b.Balance.v), n)
+	}
+}
+
+// hashKey reads what keys are made from.
+func (v validator) hashKey(b *backend, known, keyed, sticky bool) {
+	switch {
+	case sticky:
+		b.hashKey.Source = loop.KeyClient
+	case keyed:
+		b.hashKey.Source = loop.KeyPath
+	}
+	k := b.HashKey
+	if !k.given || !k.ok {
+		return
+	}
+	if known && (!keyed || sticky) {
+		v.key(k.place, `has no effect with balance = %s: it is for "hash" and "maglev"`, quoted(b.Balance.v))
+		return
+	}
+	for _, s := range keySources {
+		name, ok := strings.CutPrefix(k.v, s.word)
+		named := strings.HasSuffix(s.word, ":")
+		if !ok || !named && name != "" {
+			continue
+		}
+		if named && (name == "" || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c > '~' || strings.ContainsRune(`;,="`, c) })) {
+			v.value(k.place, "%s has no name behind the colon: %s", quoted(k.v), keyHelp)
+			return
+		}
+		b.hashKey = loop.Key{Source: s.source, Name: name}
+		return
+	}
+	v.value(k.place, "%s is no part of a request: %s", quoted(k.v), keyHelp)
+}
+
+// member is what the balance has to know of a server.
+func (t *target) member(e endpoint) balance.Server {
+	s := balance.Server{Name: e.String(), Weight: t.weight, Host: e.path}
+	if e.path == "" {
+		s.Host, s.Port = e.tcp.Addr().String(), e.tcp.Port()
+	}
+	return s
+}
+
+func (b *backend) balanceOptions() balance.Options {
+	return balance.Options{
+		Algorithm:         b.Balance.v,
+		DisableTime:       b.DisableTime.v,
+		HashCompat:        b.HashCompat.v,
+		HashBalanceFactor: int(b.HashBalanceFactor.v),
+	}
+}

@@ -1,0 +1,104 @@
+package configs
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"millrace/balance"
+	"millrace/loop"
+)
+
+// balanced is a file with a backend that has the given lines.
+func balanced(lines string) string {
+	return strings.Replace(rest, `servers = ["10.0.0.1"]`, lines, 1)
+}
+
+const two = "servers = ['10.0.0.1', '10.0.0.2']\n"
+
+func TestProblemsOfBalancing(t *testing.T) {
+	for _, c := range []struct{ lines, want string }{
+		{two + "balance = 'hashed'", `f:8:11: backend.app.balance: "hashed" is not a way to balance: allowed are "fair"`},
+		{two + "hash_key = 'path'", `f:8:1: backend.app.hash_key: has no effect with balance = "fair": it is for "hash" and "maglev"`},
+		{two + "balance = 'sticky'\nhash_key = 'client'", `f:9:1: backend.app.hash_key: has no effect with balance = "sticky": it is for "hash" and "maglev"`},
+		{two + "balance = 'hash'\nhash_key = 'host'", `f:9:12: backend.app.hash_key: "host" is no part of a request: allowed are "path", "uri", "client", "header:NAME", "cookie:NAME" and "query:NAME"`},
+		{two + "balance = 'hash'\nhash_key = 'path:'", `"path:" is no part of a request`},
+		{two + "balance = 'hash'\nhash_key = 'header:'", `backend.app.hash_key: "header:" has no name behind the colon: allowed are`},
+		{two + "balance = 'hash'\nhash_key = 'cookie:a b'", `"cookie:a b" has no name behind the colon`},
+		{two + "hash_balance_factor = 125", `f:8:1: backend.app.hash_balance_factor: has no effect with balance = "fair": it is for "hash", "sticky" and "maglev"`},
+		{two + "balance = 'hash'\nhash_balance_factor = 100", `backend.app.hash_balance_factor: 100 is too small: allowed are 101 to 10000`},
+		{two + "hash_compat = 'lighttpd'", `f:8:1: backend.app.hash_compat: has no effect with balance = "fair": it is for "hash" and "sticky"`},
+		{two + "balance = 'maglev'\nhash_compat = 'lighttpd'", `backend.app.hash_compat: has no effect with balance = "maglev"`},
+		{two + "balance = 'hash'\nhash_compat = 'nginx'", `f:9:15: backend.app.hash_compat: "nginx" is not known: allowed is "lighttpd"`},
+		{two + "balance = 'hash'\nhash_compat = 'lighttpd'\nhash_key = 'uri'", `f:10:1: backend.app.hash_key: lighttpd hashes nothing but path and client: allowed with hash_compat are "path" and "client"`},
+		{two + "balance = 'hash'\nhash_compat = 'lighttpd'\nhash_balance_factor = 150", `f:10:1: backend.app.hash_balance_factor: has no effect with hash_compat: lighttpd bounds nothing`},
+		{"balance = 'hash'\nhash_compat = 'lighttpd'\n[[backend.app.server]]\naddress = '10.0.0.1'\nweight = 2", `f:11:1: backend.app.server[0].weight: has no effect with hash_compat: lighttpd has no weights`},
+	} {
+		got := problemsOf(t, balanced(c.lines))
+		if !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
+			t.Errorf("%s\ngave\n%s\nwant only\n%s", c.lines, got, c.want)
+		}
+	}
+}
+
+func TestKeysGetIntoThePlan(t *testing.T) {
+	for lines, want := range map[string]loop.Key{
+		"":                                             {},
+		"balance = 'random'":                           {},
+		"balance = 'hash'":                             {Source: loop.KeyPath},
+		"balance = 'carp'":                             {Source: loop.KeyPath},
+		"balance = 'maglev'":                           {Source: loop.KeyPath},
+		"balance = 'sticky'":                           {Source: loop.KeyClient},
+		"balance = 'hash'\nhash_key = 'path'":          {Source: loop.KeyPath},
+		"balance = 'hash'\nhash_key = 'uri'":           {Source: loop.KeyURI},
+		"balance = 'maglev'\nhash_key = 'client'":      {Source: loop.KeyClient},
+		"balance = 'hash'\nhash_key = 'header:X-User'": {Source: loop.KeyHeader, Name: "X-User"},
+		"balance = 'hash'\nhash_key = 'cookie:SID'\nhash_balance_factor=101": {Source: loop.KeyCookie, Name: "SID"},
+		"balance = 'hash'\nhash_key = 'query:u'":                             {Source: loop.KeyQuery, Name: "u"},
+		"balance = 'hash'\nhash_compat = 'lighttpd'":                         {Source: loop.KeyPath, Lighttpd: true},
+		"balance = 'sticky'\nhash_compat = 'lighttpd'":                       {Source: loop.KeyClient, Lighttpd: true},
+	} {
+		plan := parseOK(t, balanced(two+lines), nil)
+		if got := plan.Backends[0].Key; got != want {
+			t.Errorf("%s\ngave %+v, want %+v", lines, got, want)
+		}
+	}
+}
+
+// What lighttpd hashes of a server is its address as text, without brackets, and its port; or a socket's path.
+func TestServersAsLighttpdHashesThem(t *testing.T) {
+	for _, tt := range []struct{ servers, key, want string }{
+		{"'10.0.0.1:81', '10.0.0.2:81'", "/a", "10.0.0.2:81"},
+		{"'[2001:db8::1]:81', 'unix:/run/b'", "/a", "[2001:db8::1]:81"},
+		{"'[2001:db8::1]:81', 'unix:/run/b'", "/b", "unix:/run/b"},
+	} {
+		plan := parseOK(t, balanced("servers = ["+tt.servers+"]\nbalance = 'hash'\nhash_compat = 'lighttpd'"), nil)
+		g := plan.Backends[0].Group
+		i, _ := g.Pick(0, balance.LighttpdKey([]byte(tt.key), []byte("www.example.org")), nil)
+		if g.Name(i) != tt.want {
+			t.Errorf("%s of %s goes to %s, want %s", tt.key, tt.servers, g.Name(i), tt.want)
+		}
+	}
+}
+
+func TestManyServersAreBetterHashedByATable(t *testing.T) {
+	var list []string
+	for i := range manyServers + 1 {
+		list = append(list, fmt.Sprintf("'10.0.1.%d'", i))
+	}
+	for lines, warned := range map[string]bool{
+		"balance = 'hash'\nservers = [" + strings.Join(list, ",") + "]":               true,
+		"balance = 'sticky'\nservers = [" + strings.Join(list, ",") + "]":             true,
+		"balance = 'maglev'\nservers = [" + strings.Join(list, ",") + "]":             false,
+		"balance = 'random'\nservers = [" + strings.Join(list, ",") + "]":             false,
+		"balance = 'hash'\nservers = [" + strings.Join(list[:manyServers], ",") + "]": false,
+	} {
+		var warnings Problems
+		if _, err := Parse(t.Context(), "f", []byte(balanced(lines)), hosts{}, WithWarnings(&warnings)); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(warnings.Error(), "maglev takes the same time for any number of them"); got != warned {
+			t.Errorf("%.20s: warned: %v, want %v (%v)", lines, got, warned, warnings)
+		}
+	}
+}
