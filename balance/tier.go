@@ -27,6 +27,9 @@ const (
 // out are those that get nothing of what Pick has to give.
 const out = Disabled | Stopped | Draining
 
+// Status returns a server's status.
+func (g *Group) Status(i Index) Status { return g.servers[i].status }
+
 var statusNames = []string{"disabled", "stopped", "drain", "spare", "standby", "ignore-errors"}
 
 // String returns the flags in words, separated by spaces.

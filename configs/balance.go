@@ -101,9 +101,32 @@ func (v validator) hashKey(b *backend, known, keyed, sticky bool) {
 	v.value(k.place, "%s is no part of a request: %s", quoted(k.v), keyHelp)
 }
 
+// serverOptions checks what is said of a server but its address, and returns a target with it.
+func (v validator) serverOptions(s *backendServer) target {
+	t := target{weight: int(s.Weight.v), set: int(s.LBSet.v)}
+	between(v, s.LBSet, 0, maxSet, "", decimal)
+	if s.Status.given && s.Status.ok {
+		status, wrong := parseStatus(s.Status.v)
+		if wrong != "" {
+			v.value(s.Status.place, "%s", wrong)
+		}
+		t.status = status
+	}
+	return t
+}
+
+// recovery checks how servers come back.
+func (v validator) recovery(b *backend) {
+	between(v, b.SlowStart, minTimeout, maxTimeout, "0 for none, or ", formatDuration)
+	const out = balance.Disabled | balance.Stopped | balance.Draining
+	if len(b.targets) > 0 && !slices.ContainsFunc(b.targets, func(t *target) bool { return t.status&out == 0 }) {
+		v.warn(b.place, "each of its servers is disabled, stopped or draining: all requests get 503")
+	}
+}
+
 // member is what the balance has to know of a server.
 func (t *target) member(e endpoint) balance.Server {
-	s := balance.Server{Name: e.String(), Weight: t.weight, Host: e.path}
+	s := balance.Server{Name: e.String(), Weight: t.weight, Set: t.set, Status: t.status, Host: e.path}
 	if e.path == "" {
 		s.Host, s.Port = e.tcp.Addr().String(), e.tcp.Port()
 	}
@@ -114,6 +137,8 @@ func (b *backend) balanceOptions() balance.Options {
 	return balance.Options{
 		Algorithm:         b.Balance.v,
 		DisableTime:       b.DisableTime.v,
+		SlowStart:         b.SlowStart.v,
+		ForceRecovery:     b.ForceRecovery.v,
 		HashCompat:        b.HashCompat.v,
 		HashBalanceFactor: int(b.HashBalanceFactor.v),
 	}

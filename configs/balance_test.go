@@ -102,3 +102,48 @@ func TestManyServersAreBetterHashedByATable(t *testing.T) {
 		}
 	}
 }
+
+func TestProblemsOfSets(t *testing.T) {
+	server := func(line string) string { return "[[backend.app.server]]\naddress = '10.0.0.1'\n" + line }
+	for _, c := range []struct{ lines, want string }{
+		{server("lbset = 100"), "f:9:9: backend.app.server[0].lbset: 100 is too large: allowed are 0 to 99"},
+		{server("lbset = -1"), "f:9:9: backend.app.server[0].lbset: -1 is too small: allowed are 0 to 99"},
+		{server("status = '+X'"), `f:9:10: backend.app.server[0].status: "+X" is not a status: allowed are the words "disabled"`},
+		{two + "slow_start = '-1s'", `backend.app.slow_start: `},
+		{two + "force_recovery = 'on'", `backend.app.force_recovery: "on" is neither true nor false`},
+	} {
+		got := problemsOf(t, balanced(c.lines))
+		if !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
+			t.Errorf("%s\ngave\n%s\nwant only\n%s", c.lines, got, c.want)
+		}
+	}
+}
+
+func TestSetsGetIntoThePlan(t *testing.T) {
+	var warnings Problems
+	file := balanced("balance = 'first'\n[[backend.app.server]]\naddress = '10.0.0.1'\nlbset = 1\n" +
+		"[[backend.app.server]]\naddress = '10.0.0.2'\nstatus = 'standby'\n[[backend.app.server]]\naddress = '10.0.0.3'\nstatus = '-H+D'")
+	plan, err := Parse(t.Context(), "f", []byte(file), hosts{}, WithWarnings(&warnings))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	g := plan.Backends[0].Group
+	for _, want := range []string{"10.0.0.2:80", "10.0.0.1:80"} {
+		i, ok := g.Pick(0, balance.NoKey, nil)
+		if !ok || g.Name(i) != want {
+			t.Fatalf("picked %s, %v, want %s", g.Name(i), ok, want)
+		}
+		g.Done(i, balance.OutcomeConnectFailed, 0)
+	}
+	if _, ok := g.Pick(0, balance.NoKey, nil); ok {
+		t.Error("the disabled server was picked")
+	}
+
+	file = balanced("[[backend.app.server]]\naddress = '10.0.0.1'\nstatus = 'drain'\n[[backend.app.server]]\naddress = '10.0.0.2'\nstatus = 'S'")
+	if _, err := Parse(t.Context(), "f", []byte(file), hosts{}, WithWarnings(&warnings)); err != nil {
+		t.Fatal(err)
+	}
+	if want := "f:6:10: backend.app: each of its servers is disabled, stopped or draining: all requests get 503"; warnings.Error() != want {
+		t.Errorf("warnings %v, want %s", warnings, want)
+	}
+}

@@ -43,6 +43,8 @@ func (f *file) setDefaults() {
 		setDefault(&b.TTL, 60*time.Second)
 		setDefault(&b.SMax, 0)
 		setDefault(&b.DisableTime, time.Second)
+		setDefault(&b.SlowStart, 0)
+		setDefault(&b.ForceRecovery, false)
 		setDefault(&b.Health.Type, "http")
 		setDefault(&b.Health.Method, "GET")
 		setDefault(&b.Health.Path, "/")
@@ -56,6 +58,7 @@ func (f *file) setDefaults() {
 		setDefault(&b.Health.Fall, 3)
 		for _, s := range b.Server.items {
 			setDefault(&s.Weight, 1)
+			setDefault(&s.LBSet, 0)
 		}
 	}
 }

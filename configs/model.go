@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/balance"
 	"millrace/internal/accesslog"
 	"millrace/internal/health"
 	"millrace/loop"
@@ -210,6 +211,8 @@ type backend struct {
 	TTL               value[time.Duration]   `toml:"ttl"`
 	SMax              value[int64]           `toml:"smax"`
 	DisableTime       value[time.Duration]   `toml:"disable_time"`
+	SlowStart         value[time.Duration]   `toml:"slow_start"`
+	ForceRecovery     value[bool]            `toml:"force_recovery"`
 	Timeouts          timeouts               `toml:"timeouts"`
 	Health            healthCheck            `toml:"health"`
 
@@ -240,6 +243,8 @@ type backendServer struct {
 	section
 	Address value[string] `toml:"address"`
 	Weight  value[int64]  `toml:"weight"`
+	LBSet   value[int64]  `toml:"lbset"`
+	Status  value[string] `toml:"status"`
 }
 
 // endpoint is an address to listen on or to connect to: a unix socket's path or an IP address and port.
@@ -266,6 +271,8 @@ type target struct {
 	port   uint16 // of host
 	addrs  []netip.Addr
 	weight int
+	set    int
+	status balance.Status
 }
 
 // key is one key of the format.

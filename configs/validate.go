@@ -385,6 +385,7 @@ func (v validator) backend(i int) {
 	v.timeouts(&b.Timeouts, "a backend", func(s scope) bool { return s&ofBackend != 0 })
 	v.health(&b.Health)
 	v.servers(b)
+	v.recovery(b)
 }
 
 func (v validator) servers(b *backend) {
@@ -399,7 +400,7 @@ func (v validator) servers(b *backend) {
 		v.key(b.Server.place, "is empty: add at least one [[%s.server]]", b.key)
 	}
 	for _, address := range b.Servers.v {
-		v.target(b, address, 1)
+		v.target(b, address, target{weight: 1})
 	}
 	for _, s := range b.Server.items {
 		if s.Address.absent() {
@@ -407,19 +408,19 @@ func (v validator) servers(b *backend) {
 		}
 		between(v, s.Weight, 1, balance.MaxWeight, "", decimal)
 		if s.Address.given && s.Address.ok {
-			v.target(b, s.Address, int(s.Weight.v))
+			v.target(b, s.Address, v.serverOptions(s))
 		}
 	}
 }
 
 // target adds a server to a backend.
-func (v validator) target(b *backend, address value[string], weight int) {
+func (v validator) target(b *backend, address value[string], options target) {
 	t, wrong := parseServer(address.v)
 	if wrong != "" {
 		v.value(address.place, "%s", wrong)
 		return
 	}
-	t.place, t.weight = address.place, weight
+	t.place, t.weight, t.set, t.status = address.place, options.weight, options.set, options.status
 	same := func(other *target) bool {
 		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port
 	}

@@ -152,7 +152,7 @@ func (s *session) bodyTooLarge() bool {
 // client that it was cut; and is there anybody to be told.
 func (s *session) fail(f fault, now Time) bool {
 	x := s.x
-	again := retry(x, f)
+	again := retry(x, f) && !(neverConnected(f) && x.ignoresErrors())
 	x.stale = again && s.origin != nil && s.origin.served > 0
 	x.resent = x.resent || again && x.sent
 	x.fault = f
@@ -166,6 +166,15 @@ func (s *session) fail(f fault, now Time) bool {
 		return true
 	}
 	return s.answer(f, now)
+}
+
+// neverConnected reports whether a fault is that no connection could be made.
+func neverConnected(f fault) bool { return f == faultConnect || f == faultConnectTimeout }
+
+// ignoresErrors reports whether the server is one whose failures are the client's to see: it goes on being picked, and
+// the request with it.
+func (x *exchange) ignoresErrors() bool {
+	return x.picked && x.backend.Group.Status(x.target)&balance.IgnoreErrors != 0
 }
 
 // retry decides whether the request may be given to a server again after f. Connections that were never
