@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"millrace/balance"
+	"millrace/internal/health"
 	"millrace/loop"
 )
 
@@ -13,6 +14,7 @@ const (
 	maxSet           = 99 // as Apache has it; who needs more has more than one backend
 	minBalanceFactor = 101
 	maxBalanceFactor = 10_000 // a hundred times a server's share bounds nothing any more
+	maxCount         = 1000
 	// manyServers is from where looking at each server for every request costs more than a table.
 	manyServers = 64
 )
@@ -124,6 +126,67 @@ func (v validator) recovery(b *backend) {
 	}
 }
 
+// retryWords are the words of retry_on, in the order of the manual.
+var retryWords = []struct {
+	word string
+	on   loop.RetryOn
+}{
+	{"connect", loop.RetryConnect},
+	{"closed", loop.RetryClosed},
+	{"timeout", loop.RetryTimeout},
+}
+
+// failing checks what counts as a failure, and what is done about one.
+func (v validator) failing(b *backend) {
+	between(v, b.MaxFails, 1, maxCount, "", decimal)
+	between(v, b.MaxAttempts, 1, maxCount, noLimit, decimal)
+	between(v, b.RetryBudget, 1, 100, noLimit, decimal)
+	if b.DisableTime.ok && b.DisableTime.v == 0 {
+		for _, x := range []struct {
+			given bool
+			place
+		}{
+			{b.MaxFails.given && b.MaxFails.v > 1, b.MaxFails.place},
+			{len(b.FailOnStatus.v) > 0, b.FailOnStatus.place},
+			{b.FailOnTimeout.v, b.FailOnTimeout.place},
+			{b.SlowStart.v > 0 && !b.Health.given, b.SlowStart.place},
+			{b.ForceRecovery.v, b.ForceRecovery.place},
+		} {
+			if x.given {
+				v.warn(x.place, `has no effect with disable_time = "0": no server ever rests`)
+			}
+		}
+	}
+	if len(b.FailOnStatus.v) > 0 {
+		b.failOn = new(loop.StatusSet)
+	}
+	for _, s := range b.FailOnStatus.v {
+		r, err := health.ParseStatusRange(s.v)
+		if err != nil {
+			v.value(s.place, "%v", err)
+			continue
+		}
+		for status := r.First; status <= r.Last; status++ {
+			b.failOn.Add(status)
+		}
+	}
+	if !b.RetryOn.given {
+		b.retryOn = loop.RetryConnect | loop.RetryClosed
+	}
+	for _, word := range b.RetryOn.v {
+		known := false
+		for _, w := range retryWords {
+			if w.word == word.v {
+				b.retryOn |= w.on
+				known = true
+			}
+		}
+		if !known {
+			v.value(word.place, `%s is nothing to try again on: allowed are "connect", "closed" and "timeout"`, quoted(word.v))
+		}
+	}
+}
+
 // member is what the balance has to know of a server.
 func (t *target) member(e endpoint) balance.Server {
 	s := balance.Server{Name: e.String(), Weight: t.weight, Set: t.set, Status: t.status, Host: e.path}
@@ -137,6 +200,7 @@ func (b *backend) balanceOptions() balance.Options {
 	return balance.Options{
 		Algorithm:         b.Balance.v,
 		DisableTime:       b.DisableTime.v,
+		MaxFails:          int(b.MaxFails.v),
 		SlowStart:         b.SlowStart.v,
 		ForceRecovery:     b.ForceRecovery.v,
 		HashCompat:        b.HashCompat.v,

@@ -147,3 +147,58 @@ func TestSetsGetIntoThePlan(t *testing.T) {
 		t.Errorf("warnings %v, want %s", warnings, want)
 	}
 }
+
+func TestProblemsOfFailing(t *testing.T) {
+	for _, c := range []struct{ lines, want string }{
+		{two + "max_fails = 0", "f:8:13: backend.app.max_fails: 0 is too small: allowed are 1 to 1000"},
+		{two + "max_attempts = 1001", "backend.app.max_attempts: 1001 is too large: allowed are 0 for no limit, or 1 to 1000"},
+		{two + "retry_budget = 101", "backend.app.retry_budget: 101 is too large: allowed are 0 for no limit, or 1 to 100"},
+		{two + "fail_on_status = ['500', '199']", `f:8:26: backend.app.fail_on_status[1]: "199" is not a status from 200 to 599`},
+		{two + "fail_on_status = [500]", `500 is not a string: write "500"`},
+		{two + "retry_on = ['connect', '503']", `f:8:24: backend.app.retry_on[1]: "503" is nothing to try again on: allowed are "connect", "closed" and "timeout"`},
+	} {
+		got := problemsOf(t, balanced(c.lines))
+		if !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
+			t.Errorf("%s\ngave\n%s\nwant only\n%s", c.lines, got, c.want)
+		}
+	}
+}
+
+func TestFailingGetsIntoThePlan(t *testing.T) {
+	b := parseOK(t, balanced(two), nil).Backends[0]
+	if b.FailOnStatus != nil || b.FailOnTimeout || b.RetryOn != loop.RetryConnect|loop.RetryClosed || b.MaxAttempts != 0 || b.Budget != nil {
+		t.Errorf("defaults: %+v", b)
+	}
+	b = parseOK(t, balanced(two+"fail_on_status = ['500', '502-504']\nfail_on_timeout = true\nretry_on = ['timeout', 'closed']\n"+
+		"max_attempts = 3\nretry_budget = 20\nbalance = 'first'\nmax_fails = 2"), nil).Backends[0]
+	for status := 200; status < 600; status++ {
+		if got, want := b.FailOnStatus.Has(status), status == 500 || status >= 502 && status <= 504; got != want {
+			t.Errorf("fail_on_status has %d: %v", status, got)
+		}
+	}
+	if !b.FailOnTimeout || b.RetryOn != loop.RetryTimeout|loop.RetryClosed || b.MaxAttempts != 3 || b.Budget == nil {
+		t.Errorf("given: %+v", b)
+	}
+	for n, rests := range []bool{false, true} {
+		b.Group.Pick(0, balance.NoKey, nil)
+		b.Group.Done(0, balance.OutcomeUnfit, 0)
+		if b.Group.Resting(0, 0) != rests {
+			t.Errorf("after %d failures it rests: %v", n+1, !rests)
+		}
+	}
+	if on := parseOK(t, balanced(two+"retry_on = []"), nil).Backends[0].RetryOn; on != 0 {
+		t.Errorf("an empty list tries again on %v", on)
+	}
+}
+
+func TestWhoNeverRestsNeedsNoOptionsOfResting(t *testing.T) {
+	for _, line := range []string{"max_fails = 2", "fail_on_status = ['500']", "fail_on_timeout = true", "slow_start = '1s'", "force_recovery = true"} {
+		var warnings Problems
+		if _, err := Parse(t.Context(), "f", []byte(balanced(two+"disable_time = '0'\n"+line)), hosts{}, WithWarnings(&warnings)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(warnings.Error(), `has no effect with disable_time = "0": no server ever rests`) {
+			t.Errorf("%s: warnings %v", line, warnings)
+		}
+	}
+}

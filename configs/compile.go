@@ -63,7 +63,13 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 }
 
 func (c *compiler) backend(name string, b *backend) *loop.Backend {
-	backend := &loop.Backend{Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check(), Key: b.hashKey}
+	backend := &loop.Backend{
+		Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check(), Key: b.hashKey,
+		FailOnStatus: b.failOn, FailOnTimeout: b.FailOnTimeout.v, RetryOn: b.retryOn, MaxAttempts: int(b.MaxAttempts.v),
+	}
+	if b.RetryBudget.v > 0 {
+		backend.Budget = loop.NewRetryBudget(int(b.RetryBudget.v))
+	}
 	var weighted []balance.Server
 	seen := make(map[endpoint]bool)
 	for _, t := range b.targets {

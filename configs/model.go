@@ -211,13 +211,21 @@ type backend struct {
 	TTL               value[time.Duration]   `toml:"ttl"`
 	SMax              value[int64]           `toml:"smax"`
 	DisableTime       value[time.Duration]   `toml:"disable_time"`
+	MaxFails          value[int64]           `toml:"max_fails"`
+	FailOnStatus      value[[]value[string]] `toml:"fail_on_status"`
+	FailOnTimeout     value[bool]            `toml:"fail_on_timeout"`
 	SlowStart         value[time.Duration]   `toml:"slow_start"`
 	ForceRecovery     value[bool]            `toml:"force_recovery"`
+	RetryOn           value[[]value[string]] `toml:"retry_on"`
+	MaxAttempts       value[int64]           `toml:"max_attempts"`
+	RetryBudget       value[int64]           `toml:"retry_budget"`
 	Timeouts          timeouts               `toml:"timeouts"`
 	Health            healthCheck            `toml:"health"`
 
 	targets []*target
 	hashKey loop.Key // what hash_key says
+	failOn  *loop.StatusSet
+	retryOn loop.RetryOn
 }
 
 // healthCheck is the table that has a backend's servers checked.

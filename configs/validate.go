@@ -386,6 +386,7 @@ func (v validator) backend(i int) {
 	v.health(&b.Health)
 	v.servers(b)
 	v.recovery(b)
+	v.failing(b)
 }
 
 func (v validator) servers(b *backend) {

@@ -46,6 +46,7 @@ type exchange struct {
 	drained     int  // bytes of the request body that were read and forgotten
 	fault       fault
 	attempts    int // servers that were picked
+	uncounted   int // attempts that died on a kept connection
 
 	status    int
 	bytesIn   int64         // head and body, as they came

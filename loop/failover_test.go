@@ -2,7 +2,9 @@ package loop
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,5 +71,233 @@ func TestFailover(t *testing.T) {
 			}
 			p.wantRecords(records...)
 		})
+	}
+}
+
+func TestMaxAttempts(t *testing.T) {
+	for _, tt := range []struct {
+		name, servers string
+		most          int
+		want          string
+	}{
+		{"BL-04 two", "----+", 2, "502 502 4 4"},
+		{"BL-04 one", "-+", 1, "502 1 1"},
+		{"as many as it takes", "----+", 5, "4 4"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := newTrace(t)
+			servers := tr.fleet(len(tt.servers))
+			for i, there := range tt.servers {
+				if there == '-' {
+					servers[i] = tr.refusing()
+				}
+			}
+			p := tr.proxy(setup{
+				balance:  balance.Options{Algorithm: "first", DisableTime: time.Hour},
+				failover: Backend{MaxAttempts: tt.most},
+			}, servers...)
+			p.dial().wantServed(tt.want)
+		})
+	}
+}
+
+func TestAKeptConnectionThatHasEndedIsNoAttempt(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{failover: Backend{MaxAttempts: 1}, record: "$status $retries"}, o)
+	c := p.dial()
+	c.send(get("/"))
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	x.send(ok("fine"))
+	c.want(200, "fine")
+	c.send(get("/next"))
+	x.wantRequest("GET /next", "")
+	x.Close()
+	x = o.accept()
+	x.wantRequest("GET /next", "")
+	x.Close()
+	c.wantError("GET", 502) // and that was the one
+	o.wantNobody()
+	p.wantRecords("200 0", "502 1")
+}
+
+// answering is an origin whose answer the test sets.
+func (tr *trace) answering() (o *origin, answer *atomic.Value) {
+	o, answer = tr.origin(), &atomic.Value{}
+	o.serveEach(func(*http.Request, []byte) string { return answer.Load().(string) })
+	return o, answer
+}
+
+const unavailable = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+func failOn(statuses ...int) *StatusSet {
+	set := new(StatusSet)
+	for _, s := range statuses {
+		set.Add(s)
+	}
+	return set
+}
+
+func TestStatusesThatAreFailures(t *testing.T) {
+	t.Run("BL-10 it rests, and comes back", func(t *testing.T) {
+		tr := newTrace(t)
+		o, answer := tr.answering()
+		answer.Store(unavailable)
+		p := tr.proxy(setup{
+			balance:  balance.Options{Algorithm: "byrequests", DisableTime: time.Hour},
+			failover: Backend{FailOnStatus: failOn(500, 503)},
+		}, append([]any{o}, tr.fleet(2)[1])...)
+		c := p.dial()
+		c.wantServed("503 1 1 1")
+		answer.Store(ok("0"))
+		p.group.SetUp(0, true, 0) // as the end of its rest would
+		c.wantServed("0 1 0 1")
+	})
+	t.Run("other statuses are none", func(t *testing.T) {
+		tr := newTrace(t)
+		o, answer := tr.answering()
+		answer.Store(unavailable)
+		p := tr.proxy(setup{
+			balance:  balance.Options{Algorithm: "first", DisableTime: time.Hour},
+			failover: Backend{FailOnStatus: failOn(500, 502)},
+		}, append([]any{o}, tr.fleet(2)[1])...)
+		p.dial().wantServed("503 503 503")
+	})
+	t.Run("a few in a row", func(t *testing.T) {
+		tr := newTrace(t)
+		o, answer := tr.answering()
+		answer.Store(unavailable)
+		p := tr.proxy(setup{
+			balance:  balance.Options{Algorithm: "first", DisableTime: time.Hour, MaxFails: 3},
+			failover: Backend{FailOnStatus: failOn(503)},
+		}, append([]any{o}, tr.fleet(2)[1])...)
+		c := p.dial()
+		c.wantServed("503 503")
+		answer.Store(ok("0"))
+		c.wantServed("0")
+		answer.Store(unavailable)
+		c.wantServed("503 503 503 1 1")
+	})
+	t.Run("BL-14 a single server, forced recovery", func(t *testing.T) {
+		tr := newTrace(t)
+		o, answer := tr.answering()
+		answer.Store("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+		p := tr.proxy(setup{
+			balance:  balance.Options{DisableTime: time.Hour, ForceRecovery: true},
+			failover: Backend{FailOnStatus: failOn(500)},
+		}, o)
+		c := p.dial()
+		c.wantServed("500 500 500")
+		answer.Store(ok("0"))
+		c.wantServed("0 0")
+	})
+	t.Run("BL-16 a server that ignores errors", func(t *testing.T) {
+		tr := newTrace(t)
+		o, answer := tr.answering()
+		answer.Store(unavailable)
+		p := tr.proxy(setup{
+			balance:  balance.Options{Algorithm: "byrequests", DisableTime: time.Hour},
+			members:  []balance.Server{{Status: balance.IgnoreErrors}},
+			failover: Backend{FailOnStatus: failOn(503)},
+		}, append([]any{o}, tr.fleet(2)[1])...)
+		p.dial().wantServed("503 1 503 1")
+	})
+	t.Run("our own for a server that closes", func(t *testing.T) {
+		tr := newTrace(t)
+		o := tr.origin()
+		o.serveEach(func(*http.Request, []byte) string { return "Connection: close" }) // no response
+		p := tr.proxy(setup{
+			balance:  balance.Options{Algorithm: "first", DisableTime: time.Hour},
+			failover: Backend{FailOnStatus: failOn(502)},
+		}, append([]any{o}, tr.fleet(2)[1])...)
+		p.dial().wantServed("502 1 1")
+	})
+}
+
+func TestTimeoutsThatAreFailures(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fail bool
+		on   RetryOn
+		want string
+	}{
+		"BL-11 on":                 {true, RetryConnect | RetryClosed, "504 1 1"},
+		"BL-11 off":                {false, RetryConnect | RetryClosed, "504 1 504 1"},
+		"tried again":              {false, RetryTimeout, "1 1"},
+		"tried again, and resting": {true, RetryTimeout, "1 1 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrace(t)
+			silent := tr.origin()
+			silent.serve(func(x *peer) error {
+				for {
+					if _, _, err := x.readRequest(); err != nil {
+						return nil
+					}
+				}
+			})
+			p := tr.proxy(setup{
+				timeouts: Timeouts{Response: short},
+				balance:  balance.Options{Algorithm: "byrequests", DisableTime: time.Hour},
+				failover: Backend{FailOnTimeout: tt.fail, RetryOn: tt.on},
+			}, append([]any{silent}, tr.fleet(2)[1])...)
+			p.dial().wantServed(tt.want)
+		})
+	}
+}
+
+func TestRetryOnNothing(t *testing.T) {
+	tr := newTrace(t)
+	p := tr.proxy(setup{
+		balance:  balance.Options{Algorithm: "first", DisableTime: time.Hour},
+		failover: Backend{RetryOn: RetryTimeout},
+	}, append([]any{tr.refusing()}, tr.fleet(2)[1])...)
+	p.dial().wantServed("502 1 1")
+}
+
+func TestRetryBudget(t *testing.T) {
+	tr := newTrace(t)
+	budget := NewRetryBudget(50)
+	budget.saved.Store(100) // one retry
+	p := tr.proxy(setup{
+		balance:  balance.Options{Algorithm: "first"}, // the first server never rests
+		failover: Backend{Budget: budget},
+	}, append([]any{tr.refusing()}, tr.fleet(2)[1])...)
+	// Each request pays in half of a retry.
+	p.dial().wantServed("1 1 502 1 502 1 502")
+}
+
+func TestRetryBudgetIsBounded(t *testing.T) {
+	b := NewRetryBudget(20)
+	for range 1000 {
+		b.pay()
+	}
+	retries := 0
+	for b.take() {
+		retries++
+	}
+	if retries != retryBudgetMost {
+		t.Errorf("%d retries were saved up, want %d", retries, retryBudgetMost)
+	}
+	for range 5 {
+		if b.take() {
+			t.Error("a retry that nobody has paid for")
+		}
+		b.pay()
+	}
+	if !b.take() || b.take() {
+		t.Error("five requests pay for one retry")
+	}
+}
+
+func TestStatusSet(t *testing.T) {
+	set := failOn(200, 503, 599)
+	for status := range 1000 {
+		if got, want := set.Has(status), status == 200 || status == 503 || status == 599; got != want {
+			t.Errorf("Has(%d) is %v", status, got)
+		}
+	}
+	if (*StatusSet)(nil).Has(200) {
+		t.Error("the empty set has something")
 	}
 }

@@ -272,6 +272,7 @@ type setup struct {
 	balance      balance.Options
 	members      []balance.Server // what is said of the servers but their names and addresses
 	key          Key
+	failover     Backend // its options of failing and trying again; RetryOn has its default if it is 0
 	health       *health.Check
 	logTo        string // the access log's file; absent: one of the test's own
 }
@@ -360,6 +361,10 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 		tr.Fatal(err)
 	}
 	b.Key = s.key
+	b.FailOnStatus, b.FailOnTimeout, b.MaxAttempts, b.Budget = s.failover.FailOnStatus, s.failover.FailOnTimeout, s.failover.MaxAttempts, s.failover.Budget
+	if b.RetryOn = s.failover.RetryOn; b.RetryOn == 0 {
+		b.RetryOn = RetryConnect | RetryClosed
+	}
 	p.group = b.Group
 	plan.Backends = []*Backend{b}
 	rules := s.rules

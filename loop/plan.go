@@ -92,6 +92,15 @@ type Backend struct {
 	Group   *balance.Group
 	// Key is how the key is made that Group goes by.
 	Key Key
+	// FailOnStatus are the statuses that count as failures of the server; nil for none.
+	FailOnStatus *StatusSet
+	// FailOnTimeout: so does a response that has not come in time.
+	FailOnTimeout bool
+	// RetryOn says after which failures a request is tried again, MaxAttempts how often at most, the first attempt
+	// included; 0 is until all servers have been tried. Budget is nil for no bound.
+	RetryOn     RetryOn
+	MaxAttempts int
+	Budget      *RetryBudget
 	// IdleTTL is how long an unused connection is kept. IdleMax bounds the unused connections kept a server
 	// and loop; 0 is no bound but the open-file limit.
 	IdleTTL time.Duration

@@ -147,7 +147,7 @@ func (s *session) finish(now Time) bool {
 // finishExchange gives back what the exchange holds and writes its record.
 func (s *session) finishExchange(now Time) {
 	l, x := s.l, s.x
-	s.giveBack(outcome(x.fault), false)
+	s.giveBack(s.judge(x.fault), false)
 	if l.access != nil {
 		s.log(now)
 	}

@@ -28,7 +28,7 @@ func (s *session) relay(now Time) bool {
 	// A complete response. The server's connection is free, however long the client takes to read it.
 	x := s.x
 	x.fault = faultNone // whatever an earlier attempt met
-	s.giveBack(outcome(faultNone), x.keepServer && s.req == halfDone && !s.l.draining)
+	s.giveBack(s.judge(faultNone), x.keepServer && s.req == halfDone && !s.l.draining)
 	s.setStage(stageFlush, now)
 	return true
 }

@@ -34,6 +34,9 @@ func (s *session) pick(now Time) bool {
 		}
 	}
 	x.target, x.picked = target, true
+	if b := x.backend.Budget; b != nil && x.attempts == 0 {
+		b.pay()
+	}
 	x.attempts++
 	s.setStage(stageDial, now)
 	return true
@@ -152,11 +155,11 @@ func (s *session) bodyTooLarge() bool {
 // client that it was cut; and is there anybody to be told.
 func (s *session) fail(f fault, now Time) bool {
 	x := s.x
-	again := retry(x, f) && !(neverConnected(f) && x.ignoresErrors())
+	again := retry(x, f) && s.permitted(f)
 	x.stale = again && s.origin != nil && s.origin.served > 0
 	x.resent = x.resent || again && x.sent
 	x.fault = f
-	s.giveBack(outcome(f), false)
+	s.giveBack(s.judge(f), false)
 	if again {
 		x.tried.Add(x.target)
 		x.fresh = x.fresh || f == faultServerClosed
@@ -168,25 +171,27 @@ func (s *session) fail(f fault, now Time) bool {
 	return s.answer(f, now)
 }
 
-// neverConnected reports whether a fault is that no connection could be made.
-func neverConnected(f fault) bool { return f == faultConnect || f == faultConnectTimeout }
-
-// ignoresErrors reports whether the server is one whose failures are the client's to see: it goes on being picked, and
-// the request with it.
-func (x *exchange) ignoresErrors() bool {
-	return x.picked && x.backend.Group.Status(x.target)&balance.IgnoreErrors != 0
-}
-
 // retry decides whether the request may be given to a server again after f. Connections that were never
 // made cost nothing, so they may fail until no server is left; a request that may have been acted on is
 // sent again once, if its method says that this does no harm.
 func retry(x *exchange, f fault) bool {
+	if x.backend == nil {
+		return false // no server has been picked
+	}
+	on := x.backend.RetryOn
 	switch f {
 	case faultConnect, faultConnectTimeout:
-		return true // nothing was sent; pick ends it when all servers have been tried
+		return on&RetryConnect != 0 // nothing was sent; pick ends it when all servers have been tried
 	case faultServerClosed:
+		if on&RetryClosed == 0 {
+			return false
+		}
+	case faultResponseTimeout:
+		if on&RetryTimeout == 0 {
+			return false // it is slow and may still act
+		}
 	default:
-		return false // the client's fault or ours, or the server was heard, or is slow and may still act
+		return false // the client's fault or ours, or the server was heard
 	}
 	switch {
 	case x.heard:

@@ -500,7 +500,7 @@ func TestAConnectionIsNotKeptWhenTheOriginSaysSo(t *testing.T) {
 
 func TestRetryAsksInThisOrder(t *testing.T) {
 	request := func(method httpparse.Method) *exchange {
-		x := &exchange{held: true, sent: true}
+		x := &exchange{held: true, sent: true, backend: &Backend{RetryOn: RetryConnect | RetryClosed}}
 		x.req.Method = method
 		return x
 	}
@@ -523,6 +523,13 @@ func TestRetryAsksInThisOrder(t *testing.T) {
 		{"closed, body gone", faultServerClosed, get, func(x *exchange) { x.held = false }, false},
 		{"closed, body gone, nothing sent", faultServerClosed, get, func(x *exchange) { x.held, x.sent = false, false }, false},
 		{"slow", faultResponseTimeout, get, nil, false},
+		{"slow, where that is repeated", faultResponseTimeout, get, func(x *exchange) { x.backend.RetryOn = RetryTimeout }, true},
+		{"slow, where that is repeated, may have acted", faultResponseTimeout, post, func(x *exchange) { x.backend.RetryOn = RetryTimeout }, false},
+		{"slow, where that is repeated, again", faultResponseTimeout, get, func(x *exchange) { x.backend.RetryOn, x.resent = RetryTimeout, true }, false},
+		{"slow, where that is repeated, heard", faultResponseTimeout, get, func(x *exchange) { x.backend.RetryOn, x.heard = RetryTimeout, true }, false},
+		{"refused, where that is not repeated", faultConnect, get, func(x *exchange) { x.backend.RetryOn = RetryClosed }, false},
+		{"closed, where that is not repeated", faultServerClosed, get, func(x *exchange) { x.backend.RetryOn = RetryConnect }, false},
+		{"before there was a backend", faultConnect, get, func(x *exchange) { x.backend = nil }, false},
 		{"wrong", faultBadResponse, get, nil, false},
 		{"cut", faultResponseCut, get, nil, false},
 		{"no descriptor", faultNoDescriptor, get, func(x *exchange) { x.sent = false }, false},

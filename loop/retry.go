@@ -1,0 +1,109 @@
+package loop
+
+import (
+	"sync/atomic"
+
+	"millrace/balance"
+)
+
+// RetryOn is a set of failures after which a request may be given to a server again.
+type RetryOn uint8
+
+const (
+	// RetryConnect: no connection could be made, so that no server has seen the request.
+	RetryConnect RetryOn = 1 << iota
+	// RetryClosed: the connection ended before a response, and the request has not been sent or can be repeated.
+	RetryClosed
+	// RetryTimeout: no response has come in time, and the request can be repeated.
+	RetryTimeout
+)
+
+// StatusSet is a set of status codes up to 639.
+type StatusSet [10]uint64
+
+// Add puts a status into the set.
+func (s *StatusSet) Add(status int) { s[status/64] |= 1 << (status % 64) }
+
+// Has reports whether a status is in the set, which may be nil for the empty one.
+func (s *StatusSet) Has(status int) bool {
+	return s != nil && uint(status/64) < uint(len(s)) && s[status/64]&(1<<(status%64)) != 0
+}
+
+// RetryBudget bounds the retries of a backend to a part of its requests, over all loops: each request pays in its
+// percentage, each retry takes out a hundred. It is full at first.
+type RetryBudget struct {
+	percent int64
+
+	_     [64]byte // every request pays in
+	saved atomic.Int64
+	_     [56]byte
+}
+
+// retryBudgetMost bounds what is saved up, in retries: enough for the requests that one server had when it died, too
+// little for a storm.
+const retryBudgetMost = 100
+
+// NewRetryBudget returns a budget for a percentage of requests.
+func NewRetryBudget(percent int) *RetryBudget {
+	b := &RetryBudget{percent: int64(percent)}
+	b.saved.Store(retryBudgetMost * 100)
+	return b
+}
+
+// pay is for each request.
+func (b *RetryBudget) pay() {
+	// Several loops may fill it a little above its bound, which does no harm.
+	if b.saved.Load() < retryBudgetMost*100 {
+		b.saved.Add(b.percent)
+	}
+}
+
+// take is for each retry. It reports whether there was enough for it.
+func (b *RetryBudget) take() bool {
+	for {
+		saved := b.saved.Load()
+		if saved < 100 {
+			return false
+		}
+		if b.saved.CompareAndSwap(saved, saved-100) {
+			return true
+		}
+	}
+}
+
+// permitted reports whether a retry that would do no harm is made, by what the backend's options say of it.
+func (s *session) permitted(f fault) bool {
+	x := s.x
+	b := x.backend
+	if neverConnected(f) && b.Group.Status(x.target)&balance.IgnoreErrors != 0 {
+		return false // its failures are the client's to see
+	}
+	if f == faultServerClosed && s.origin.served > 0 {
+		// A kept connection that has ended says nothing about the server. It happens once to a request.
+		x.uncounted++
+		return true
+	}
+	if b.MaxAttempts > 0 && x.attempts-x.uncounted >= b.MaxAttempts {
+		return false
+	}
+	return b.Budget == nil || b.Budget.take()
+}
+
+// neverConnected reports whether a fault is that no connection could be made.
+func neverConnected(f fault) bool { return f == faultConnect || f == faultConnectTimeout }
+
+// judge is outcome with what the backend's options say of the server's answer, or of its having none.
+func (s *session) judge(f fault) balance.Outcome {
+	o, x := outcome(f), s.x
+	if x.backend == nil || o != balance.OutcomeOK && o != balance.OutcomeFailed {
+		return o
+	}
+	status := x.status
+	if f != faultNone && !x.answered {
+		status = faults[f].status // what the client gets if that was the last attempt
+	}
+	if x.backend.FailOnStatus.Has(status) || x.backend.FailOnTimeout && f == faultResponseTimeout {
+		return balance.OutcomeUnfit
+	}
+	return o
+}
