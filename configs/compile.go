@@ -34,11 +34,11 @@ func compile(r *report, f *file) *loop.Plan {
 	if f.AccessLog.Path.v != "off" {
 		c.plan.AccessLog = &loop.AccessLog{Path: f.AccessLog.Path.v, Format: f.AccessLog.format}
 	}
-	for i, l := range f.Listeners.items {
-		c.plan.Listeners = append(c.plan.Listeners, c.listener(i, l))
-	}
 	for i, b := range f.Backends.items {
 		c.plan.Backends = append(c.plan.Backends, c.backend(f.Backends.names[i], b))
+	}
+	for i, l := range f.Listeners.items {
+		c.plan.Listeners = append(c.plan.Listeners, c.listener(i, l))
 	}
 	rules := make([]remap.Rule, len(f.Routes.items))
 	for i, r := range f.Routes.items {
@@ -51,7 +51,7 @@ func compile(r *report, f *file) *loop.Plan {
 
 func (c *compiler) listener(index int, l *listener) *loop.Listener {
 	opts := l.Parseopts.over(&c.f.Parseopts)
-	return &loop.Listener{
+	listener := &loop.Listener{
 		Index:    index,
 		Name:     l.Name.v,
 		Address:  l.bind.tcp,
@@ -60,6 +60,11 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Parse:    opts.compile(),
 		Position: c.src.at(l.Address.place),
 	}
+	if l.Protocol.v == "sock" {
+		listener.Backend = c.plan.Backends[l.backend]
+		listener.Timeouts = c.effective(&c.f.Backends.items[l.backend].Timeouts, &l.Timeouts)
+	}
+	return listener
 }
 
 func (c *compiler) backend(name string, b *backend) *loop.Backend {

@@ -288,3 +288,41 @@ address = "10.0.0.7:81"
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+func TestASockListenerHasItsBackend(t *testing.T) {
+	plan := parseOK(t, `
+[timeouts]
+connect = "1s"
+tunnel_idle = "1m"
+[[listener]]
+address = ":5432"
+protocol = "sock"
+backend = "pg"
+[[listener]]
+address = ":5433"
+protocol = "sock"
+backend = "other"
+timeouts.tunnel_idle = "3m"
+[backend.other]
+servers = ["unix:/run/other.sock"]
+[backend.pg]
+servers = ["10.0.0.1:5432"]
+timeouts.connect = "2s"
+timeouts.tunnel_idle = "2m"
+`, nil)
+	for i, want := range []struct {
+		backend             string
+		connect, tunnelIdle time.Duration
+	}{
+		{"pg", 2 * time.Second, 2 * time.Minute},
+		{"other", time.Second, 3 * time.Minute},
+	} {
+		l := plan.Listeners[i]
+		if l.Backend == nil || l.Backend.Name != want.backend || l.Timeouts.Connect != want.connect || l.Timeouts.TunnelIdle != want.tunnelIdle {
+			t.Errorf("listener %d: %+v, %+v, want %+v", i, l, l.Timeouts, want)
+		}
+	}
+	if len(plan.Routes) != 0 {
+		t.Errorf("routes: %+v", plan.Routes)
+	}
+}

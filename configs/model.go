@@ -143,7 +143,8 @@ type listener struct {
 	Timeouts  timeouts      `toml:"timeouts"`
 	Parseopts parseopts     `toml:"http_parseopts"`
 
-	bind endpoint
+	bind    endpoint
+	backend int // index, for protocol = "sock"
 }
 
 type route struct {

@@ -190,13 +190,12 @@ func (v validator) listener(l *listener) {
 		if l.Backend.absent() {
 			v.missing(l.place, "backend", `is missing: protocol = "sock" needs the name of a [backend.NAME]`)
 		} else if l.Backend.given {
-			v.backendIndex(l.Backend)
+			l.backend = v.backendIndex(l.Backend)
 		}
 		v.timeouts(&l.Timeouts, "a sock listener, which parses nothing", func(s scope) bool { return s == ofListener|ofRoute|ofBackend })
 		if l.Parseopts.given {
 			v.key(l.Parseopts.place, "has no effect in a sock listener, which parses nothing")
 		}
-		v.value(l.Protocol.place, `"sock" is not available in this version: only "http" is`)
 	default:
 		v.value(l.Protocol.place, `%s is not a protocol: allowed are "http" and "sock"`, quoted(l.Protocol.v))
 	}
@@ -452,7 +451,9 @@ func (v validator) nothingMissing() {
 	if f.Listeners.absent() || f.Listeners.ok && len(f.Listeners.items) == 0 {
 		v.missing(f.place, "listener", "is missing: at least one [[listener]] with an address is needed")
 	}
-	if f.Routes.absent() || f.Routes.ok && len(f.Routes.items) == 0 {
+	isHTTP := func(l *listener) bool { return l.Protocol.v != "sock" }
+	routed := len(f.Listeners.items) == 0 || slices.ContainsFunc(f.Listeners.items, isHTTP)
+	if routed && (f.Routes.absent() || f.Routes.ok && len(f.Routes.items) == 0) {
 		v.missing(f.place, "route", "is missing: at least one [[route]] with a backend is needed")
 	}
 	if f.Backends.absent() || f.Backends.ok && len(f.Backends.items) == 0 {

@@ -33,9 +33,9 @@ func TestProblemsOfValues(t *testing.T) {
 		{`address = ":80"`, "address = ':80'\nname = '" + strings.Repeat("x", 65) + "'", `is not a name`},
 		{`address = ":80"`, "address = ':80'\nprotocol = 'tcp'", `f:4:12: listener[0].protocol: "tcp" is not a protocol: allowed are "http" and "sock"`},
 		{`address = ":80"`, "address = ':80'\nbackend = 'app'", `f:4:1: listener[0].backend: is for protocol = "sock": what an http listener receives goes by its routes`},
-		{`address = ":80"`, "address = ':80'\nprotocol = 'sock'", "f:2:3: listener[0].backend: is missing: protocol = \"sock\" needs the name of a [backend.NAME]\nf:4:12: listener[0].protocol: \"sock\" is not available in this version: only \"http\" is"},
-		{`address = ":80"`, "address = ':80'\nprotocol = 'sock'\nbackend = 'ap'", "f:4:12: listener[0].protocol: \"sock\" is not available in this version: only \"http\" is\nf:5:11: listener[0].backend: \"ap\" is not the name of a backend; did you mean \"app\"?"},
-		{`address = ":80"`, "address = ':80'\nprotocol = 'sock'\nbackend = 'app'\ntimeouts.client_idle = '1s'", "f:4:12: listener[0].protocol: \"sock\" is not available in this version: only \"http\" is\nf:6:10: listener[0].timeouts.client_idle: has no effect in a sock listener, which parses nothing: it belongs to [timeouts] or [listener.timeouts]"},
+		{`address = ":80"`, "address = ':80'\nprotocol = 'sock'", `f:2:3: listener[0].backend: is missing: protocol = "sock" needs the name of a [backend.NAME]`},
+		{`address = ":80"`, "address = ':80'\nprotocol = 'sock'\nbackend = 'ap'", `f:5:11: listener[0].backend: "ap" is not the name of a backend; did you mean "app"?`},
+		{`address = ":80"`, "address = ':80'\nprotocol = 'sock'\nbackend = 'app'\ntimeouts.client_idle = '1s'", `f:6:10: listener[0].timeouts.client_idle: has no effect in a sock listener, which parses nothing: it belongs to [timeouts] or [listener.timeouts]`},
 		{`address = ":80"`, "address = ':80'\n[listener.timeouts]\nresponse = '1s'", "f:5:1: listener[0].timeouts.response: has no effect in a listener: it belongs to [timeouts], [route.timeouts] or [backend.NAME.timeouts]"},
 
 		{`backend = "app"`, "path = '/'", "f:4:3: route[0].backend: is missing: name a [backend.NAME], or set exclude = true"},

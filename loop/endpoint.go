@@ -74,6 +74,9 @@ func (e *endpoint) recv(b []byte) (int, syscall.Errno) {
 	}
 }
 
+// waiting reports whether bytes are accepted for sending that the kernel has not taken yet.
+func (e *endpoint) waiting() bool { return e.out.len() > 0 }
+
 // send writes b, and keeps what the kernel does not take in e.out. It must be empty: flush first.
 func (e *endpoint) send(l *Loop, b []byte) syscall.Errno {
 	if e.out.len() != 0 {

@@ -21,6 +21,7 @@ type exchange struct {
 	forwards int
 	counted  bool
 
+	kind     tunnelKind
 	timeouts *Timeouts // of the listener until there is a route, then of both
 	backend  *Backend
 	target   balance.Index
@@ -76,6 +77,7 @@ type spares struct {
 	sessions  []*session
 	exchanges []*exchange
 	conns     []*backendConn
+	tunnels   []*tunnel
 }
 
 // spareMax bounds each free list: a burst's memory goes back to the collector.

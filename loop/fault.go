@@ -27,6 +27,7 @@ const (
 	faultClientTimeout // client_write
 	faultNoRoute       // no route, or an excluded one
 	faultShutdown      // the drain timeout passed
+	faultTunnelIdle    // tunnel_idle
 
 	// The server's side.
 	faultNoServer        // none is eligible
@@ -63,6 +64,7 @@ var faults = [...]struct {
 	faultClientTimeout:   {0, false, accesslog.EndClientTimeout},
 	faultNoRoute:         {404, true, accesslog.EndNoRoute},
 	faultShutdown:        {0, false, accesslog.EndShutdown},
+	faultTunnelIdle:      {0, false, accesslog.EndTunnelIdle},
 	faultNoServer:        {503, true, accesslog.EndNoServer},
 	faultNoDescriptor:    {503, true, accesslog.EndNoResource},
 	faultConnect:         {502, true, accesslog.EndBackendError},

@@ -275,6 +275,7 @@ type setup struct {
 	failover     Backend // its options of failing and trying again; RetryOn has its default if it is 0
 	health       *health.Check
 	logTo        string // the access log's file; absent: one of the test's own
+	sock         bool   // the listener parses nothing
 }
 
 // proxy is the server under test.
@@ -366,6 +367,9 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 		b.RetryOn = RetryConnect | RetryClosed
 	}
 	p.group = b.Group
+	if s.sock {
+		lis.Backend = b
+	}
 	plan.Backends = []*Backend{b}
 	rules := s.rules
 	if rules == nil {

@@ -60,6 +60,8 @@ type Listener struct {
 	Timeouts *Timeouts
 	// Parse is what is tolerated and changed in requests, beyond the strict reading.
 	Parse ParseOptions
+	// Backend is set for a listener that parses nothing: each client gets a connection to one of its servers.
+	Backend *Backend
 	// Position is file:line:column of the address in the configuration, for error messages.
 	Position string
 }

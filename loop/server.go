@@ -319,6 +319,7 @@ func (l *Loop) cutAll() {
 		if s.x != nil {
 			s.x.fault = faultShutdown
 			s.showCut()
+			s.aborted = s.aborted || s.t != nil
 			s.finishExchange(l.now)
 		}
 		s.close()

@@ -3,8 +3,6 @@ package loop
 import (
 	"net/netip"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // stage is where a session stands. Stages only ever move down this list, except retry (back to pick) and
@@ -25,6 +23,8 @@ const (
 	stageSend
 	// stageRelay moves the request body up and the response down until both have ended: see half.
 	stageRelay
+	// stageTunnel passes bytes both ways without reading them, until both sides have ended.
+	stageTunnel
 	// stageFlush has the whole answer, the server's or our own, and waits until the client has taken it. The
 	// server's connection serves others meanwhile.
 	stageFlush
@@ -40,7 +40,7 @@ const (
 	stageClosed
 )
 
-var stageNames = [...]string{"head", "route", "pick", "dial", "send", "relay", "flush", "drain", "finish", "linger", "closed"}
+var stageNames = [...]string{"head", "route", "pick", "dial", "send", "relay", "tunnel", "flush", "drain", "finish", "linger", "closed"}
 
 func (s stage) String() string { return stageNames[s] }
 
@@ -71,6 +71,7 @@ type session struct {
 	in         buffer       // read from the client: the head of the current request first, then what is not consumed
 	origin     *backendConn // from dial to the end of relay
 	x          *exchange    // from the first byte of a request to its end
+	t          *tunnel      // in a tunnel, or on the way to one that nothing is read for; x is its
 	timer      timer
 	stageSince Time
 	remote     netip.Addr // the client's; the zero value on a unix socket
@@ -111,6 +112,10 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort) {
 		// Out of kernel memory, or of epoll watches: the client is refused, the others go on.
 		l.log.Warn("cannot watch a connection", "error", err)
 		s.close()
+		return
+	}
+	if lis.Backend != nil {
+		s.beginSock(l.now)
 		return
 	}
 	l.arm(&s.timer, l.now.after(lis.Timeouts.ClientIdle))
@@ -157,6 +162,8 @@ func (s *session) step(now Time) {
 			moved = s.send(now)
 		case stageRelay:
 			moved = s.relay(now)
+		case stageTunnel:
+			moved = s.tunnel(now)
 		case stageFlush:
 			moved = s.flush(now)
 		case stageDrain:
@@ -198,6 +205,8 @@ func (s *session) deadline() (Time, fault) {
 		return x.dialled.after(x.timeouts.Connect), faultConnectTimeout
 	case stageRelay:
 		return s.relayDeadline()
+	case stageTunnel:
+		return s.tunnelDeadline()
 	case stageFlush:
 		return x.downAt.after(x.timeouts.ClientWrite), faultClientTimeout
 	case stageDrain:
@@ -263,6 +272,9 @@ func (s *session) expire(now Time) {
 		}
 		s.close()
 		return
+	case s.stage == stageTunnel:
+		s.expireTunnel(f, now)
+		return
 	case s.stage == stageDrain:
 		s.x.persistent = false
 		s.setStage(stageFinish, now)
@@ -281,7 +293,7 @@ func (s *session) close() {
 	s.stage = stageClosed
 	l.timers.disarm(&s.timer)
 	if s.aborted {
-		unix.SetsockoptLinger(s.client.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		setReset(s.client.fd)
 	}
 	l.bufs.release(&s.in)
 	l.close(&s.client)

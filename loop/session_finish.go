@@ -13,6 +13,9 @@ import (
 // somebody is there to read it; else by closing, so that a response that was cut does not look complete.
 func (s *session) answer(f fault, now Time) bool {
 	x := s.x
+	if x.kind == tunnelSock {
+		return s.endTunnel(f, now)
+	}
 	x.fault = f
 	verdict := &faults[f]
 	if x.answered || verdict.status == 0 {
@@ -147,11 +150,19 @@ func (s *session) finish(now Time) bool {
 // finishExchange gives back what the exchange holds and writes its record.
 func (s *session) finishExchange(now Time) {
 	l, x := s.l, s.x
+	if s.t != nil {
+		s.t.finish()
+	}
 	s.giveBack(s.judge(x.fault), false)
 	if l.access != nil {
 		s.log(now)
 	}
 	s.x = nil
+	if t := s.t; t != nil {
+		s.t = nil
+		l.spare.putTunnel(t)
+		return
+	}
 	l.spare.putExchange(x)
 }
 

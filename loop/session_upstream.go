@@ -80,6 +80,9 @@ func (s *session) dial(now Time) bool {
 	c.failing = false
 	x.connected = time.Duration(now - x.dialled)
 	x.backend.Group.Connected(x.target)
+	if s.t != nil {
+		return s.openTunnel(now)
+	}
 	s.setStage(stageSend, now)
 	return true
 }
@@ -230,6 +233,9 @@ func (s *session) giveBack(o balance.Outcome, keep bool) {
 		if keep && !c.eof && c.out.len() == 0 && c.in.len() == 0 && (!c.readable || c.quiet()) {
 			l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
 		} else {
+			if s.t != nil && s.aborted {
+				setReset(c.fd)
+			}
 			l.drop(c)
 		}
 	}

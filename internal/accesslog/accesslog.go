@@ -91,6 +91,8 @@ const (
 	EndShutdown
 	// EndNoResource is a want of our own: no descriptor, no memory.
 	EndNoResource
+	// EndTunnelIdle is a tunnel that was silent for too long.
+	EndTunnelIdle
 )
 
 var endNames = [...]string{
@@ -104,6 +106,7 @@ var endNames = [...]string{
 	EndBackendTimeout: "backend_timeout",
 	EndShutdown:       "shutdown",
 	EndNoResource:     "no_resource",
+	EndTunnelIdle:     "tunnel_idle",
 }
 
 // String returns the word that $end prints.
