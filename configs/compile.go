@@ -117,6 +117,13 @@ func (c *compiler) route(r *route) *loop.Route {
 		route.Backend = c.plan.Backends[r.backend]
 		ofBackend = &c.f.Backends.items[r.backend].Timeouts
 	}
+	if u := r.Upgrade.v; u.any || len(u.list) > 0 {
+		route.Upgrade = &loop.Upgrade{Any: u.any}
+		for _, p := range u.list {
+			route.Upgrade.Protocols = append(route.Upgrade.Protocols, p.v)
+		}
+	}
+	route.Connect = r.Connect.v
 	for i, l := range c.f.Listeners.items {
 		route.Timeouts[i] = c.effective(&r.Timeouts, ofBackend, &l.Timeouts)
 	}

@@ -326,3 +326,34 @@ timeouts.tunnel_idle = "2m"
 		t.Errorf("routes: %+v", plan.Routes)
 	}
 }
+
+func TestWhatARouteMaySwitchToGetsIntoThePlan(t *testing.T) {
+	plan := parseOK(t, `
+[[listener]]
+address = ":80"
+[[route]]
+path = "/a"
+backend = "app"
+upgrade = ["WebSocket", "foo/2"]
+[[route]]
+path = "/b"
+backend = "app"
+upgrade = true
+[[route]]
+path = "/c"
+backend = "app"
+upgrade = false
+[[route]]
+backend = "app"
+connect = true
+pattern = "^/"
+[backend.app]
+servers = ["10.0.0.1"]
+`, nil)
+	want := []*loop.Upgrade{{Protocols: []string{"WebSocket", "foo/2"}}, {Any: true}, nil, nil}
+	for i, r := range plan.Routes {
+		if diff := cmp.Diff(want[i], r.Upgrade); diff != "" || r.Connect != (i == 3) {
+			t.Errorf("route %d: connect %v, -want +got:\n%s", i, r.Connect, diff)
+		}
+	}
+}

@@ -66,6 +66,8 @@ func (d decoder) field(raw any, n *node, p place, name string, dst reflect.Value
 		scalar(d, raw, p, dst, decodeSize)
 	case *value[[]value[string]]:
 		d.strings(raw, n, p, dst)
+	case *value[protocols]:
+		d.protocols(raw, n, p, dst)
 	case interface {
 		add() any
 		base() *section
@@ -124,6 +126,27 @@ func (d decoder) strings(raw any, n *node, p place, dst *value[[]value[string]])
 		}
 		dst.ok = dst.ok && s.ok
 	}
+}
+
+// protocols reads true, false, or an array of protocols.
+func (d decoder) protocols(raw any, n *node, p place, dst *value[protocols]) {
+	list, isList := raw.([]any)
+	if isList {
+		var names value[[]value[string]]
+		d.strings(list, n, p, &names)
+		*dst = value[protocols]{place: p, given: true, ok: names.ok, text: describe(raw), v: protocols{list: append([]value[string]{}, names.v...)}}
+		return
+	}
+	scalar(d, raw, p, dst, func(raw any) (protocols, string) {
+		if name, ok := raw.(string); ok && name != "true" && name != "false" {
+			return protocols{}, fmt.Sprintf("%s is one string: write [%s]", describe(raw), describe(raw))
+		}
+		v, wrong := decodeBool(raw)
+		if wrong != "" && !strings.HasSuffix(wrong, "without quotes") {
+			wrong = describe(raw) + " is neither true nor false nor an array of protocols"
+		}
+		return protocols{any: v}, wrong
+	})
 }
 
 // tables reads an array of tables, and reports whether it is one.

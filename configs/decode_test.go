@@ -80,7 +80,7 @@ func TestUnknownKeysComeWithAHint(t *testing.T) {
 		{"[server]\nmaxconn = 1", `server.maxconn: unknown key; known here: loops, max_connections, drain_timeout`},
 		{"[server]\nloop = 1", `server.loop: unknown key; did you mean "loops"?`},
 		{"[timeouts]\nclinet_header = '1s'", `timeouts.clinet_header: unknown key; did you mean "client_header"?`},
-		{"connect = '1s'", `connect: unknown key here; it belongs to [timeouts], [route.timeouts] or [backend.NAME.timeouts]`},
+		{"connect = '1s'", `connect: unknown key here; it belongs to [timeouts], [[route]], [route.timeouts] or [backend.NAME.timeouts]`},
 		{"[server]\nheader_bytes = '1KiB'", `server.header_bytes: unknown key here; it belongs to [limits]`},
 		{"[server]\nweight = 1", `server.weight: unknown key here; it belongs to [[backend.NAME.server]]`},
 		{"[tls]\ncertificate = 'x'", `tls: unknown key; known here: server, timeouts, limits, http_parseopts, access_log, admin, listener, route, backend`},

@@ -37,6 +37,8 @@ func (f *file) setDefaults() {
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
 		setDefault(&r.Trace, false)
+		setDefault(&r.Upgrade, protocols{})
+		setDefault(&r.Connect, false)
 	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")

@@ -103,6 +103,8 @@ func defaultTexts() map[string]string {
 			put(texts, path, v, decimal)
 		case *value[bool]:
 			put(texts, path, v, func(b bool) string { return describe(b) })
+		case *value[protocols]:
+			put(texts, path, v, func(p protocols) string { return describe(p.any) })
 		case *value[string]:
 			put(texts, path, v, quoted)
 		case *value[time.Duration]:
@@ -227,6 +229,8 @@ func givenText(leaf any) (bool, string) {
 	case *value[int64]:
 		return v.given, v.text
 	case *value[bool]:
+		return v.given, v.text
+	case *value[protocols]:
 		return v.given, v.text
 	case *value[string]:
 		return v.given, v.text

@@ -38,6 +38,12 @@ type value[T any] struct {
 func (x *value[T]) absent() bool { return !x.given && !x.near }
 func (x *value[T]) misspelt()    { x.near = true }
 
+// protocols is what a request may switch to: any protocol, those of a list, or none.
+type protocols struct {
+	any  bool
+	list []value[string]
+}
+
 // byteCount is a number of bytes.
 type byteCount int64
 
@@ -163,6 +169,8 @@ type route struct {
 	Exclude   value[bool]            `toml:"exclude"`
 	Trace     value[bool]            `toml:"trace"`
 	Backend   value[string]          `toml:"backend"`
+	Upgrade   value[protocols]       `toml:"upgrade"`
+	Connect   value[bool]            `toml:"connect"`
 	Timeouts  timeouts               `toml:"timeouts"`
 
 	listeners []int // indexes; nil for all

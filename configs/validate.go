@@ -298,6 +298,7 @@ func (v validator) route(r *route) {
 	case !excluded && r.Exclude.ok && !r.Exclude.near && r.Backend.absent():
 		v.missing(r.place, "backend", "is missing: name a [backend.NAME], or set exclude = true")
 	}
+	v.tunnels(r, excluded)
 	switch {
 	case !excluded:
 		v.timeouts(&r.Timeouts, "a route", func(s scope) bool { return s&ofRoute != 0 })

@@ -24,5 +24,5 @@
 //   - A response that was cut never looks complete.
 //
 // Limitations: Linux only. A request body is passed on as it comes, not buffered, so it is sent again only
-// if all of it that was read lies behind its head. Upgrade and CONNECT are not served.
+// if all of it that was read lies behind its head.
 package loop

@@ -22,6 +22,7 @@ type exchange struct {
 	counted  bool
 
 	kind     tunnelKind
+	upgrade  *Upgrade  // what the client may switch to, with tunnelUpgrade
 	timeouts *Timeouts // of the listener until there is a route, then of both
 	backend  *Backend
 	target   balance.Index

@@ -18,7 +18,7 @@ const (
 	faultTargetTooLong // the request line does not fit into header_bytes
 	faultHeadTooLarge  // header_bytes or header_fields
 	faultUnknownCoding // a transfer coding other than chunked
-	faultMethod        // CONNECT, TRACE
+	faultMethod        // TRACE, and CONNECT where no route has it
 	faultBodyTooLarge  // body_bytes
 	faultHeaderTimeout // client_header
 	faultBodyTimeout   // client_body

@@ -274,8 +274,10 @@ type setup struct {
 	key          Key
 	failover     Backend // its options of failing and trying again; RetryOn has its default if it is 0
 	health       *health.Check
-	logTo        string // the access log's file; absent: one of the test's own
-	sock         bool   // the listener parses nothing
+	logTo        string   // the access log's file; absent: one of the test's own
+	sock         bool     // the listener parses nothing
+	upgrade      *Upgrade // of every route
+	connect      bool     // likewise
 }
 
 // proxy is the server under test.
@@ -377,7 +379,7 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 	}
 	plan.Table = remap.New(rules)
 	for i := range rules {
-		r := &Route{Backend: b, Timeouts: []*Timeouts{&s.timeouts}, Trace: s.trace}
+		r := &Route{Backend: b, Timeouts: []*Timeouts{&s.timeouts}, Trace: s.trace, Upgrade: s.upgrade, Connect: s.connect}
 		if s.excluded[i] {
 			r.Backend = nil
 		}

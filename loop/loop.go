@@ -66,6 +66,7 @@ type Loop struct {
 	relay     []byte // headRoom + relayRead + tailRoom
 	scratch   []byte // heads and small messages are built here
 	normal    []byte // a path in normal form, when it differs from the one received
+	protocols []byte // what a client asks to switch to
 	idle      *pool.Pool[*backendConn]
 	idleTimer timer
 	spare     spares

@@ -80,6 +80,10 @@ type ParseOptions struct {
 type Route struct {
 	// Backend is nil for an excluded route: what matches it is not proxied.
 	Backend *Backend
+	// Upgrade is what requests may switch to; nil for nothing.
+	Upgrade *Upgrade
+	// Connect lets CONNECT make a tunnel to one of Backend's servers.
+	Connect bool
 	// Timeouts holds the timeouts in force for a request that came by Listeners[i] and took this route.
 	Timeouts []*Timeouts
 	// Trace lets TRACE pass (RFC 9110, 9.3.8).

@@ -35,7 +35,7 @@ func TestWhatIsRefusedIsToldSoAndReachesNobody(t *testing.T) {
 		{"no route, body in chunks", "POST /other HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 404, true, "no_route"},
 		{"excluded route", get("/app/private"), 404, true, "no_route"},
 		{"TRACE", "TRACE /app HTTP/1.1\r\nHost: a\r\n\r\n", 405, true, "bad_request"},
-		{"CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 405, true, "bad_request"},
+		{"CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 405, false, "bad_request"},
 		{"long body", post("/app", letters(1001)), 413, false, "bad_request"},
 		{"long target", "GET /" + long + " HTTP/1.1\r\nHost: a\r\n\r\n", 414, false, "bad_request"},
 		{"long target without end", "GET /" + long, 414, false, "bad_request"},

@@ -30,6 +30,10 @@ func (s *session) answer(f fault, now Time) bool {
 	if !verdict.keep || s.l.draining || x.waitsFor100 || x.reqBody.Kind == httpparse.BodyLength && x.up.in.Length > drainMax {
 		x.persistent = false
 	}
+	if x.req.Method == httpparse.MethodConnect || x.kind == tunnelUpgrade && s.in.len() > 0 {
+		// A client that was sure of its tunnel has sent bytes for it: they are not the next request.
+		x.persistent = false
+	}
 	x.status = verdict.status
 	out := s.appendReply(s.l.scratch[:0], verdict.status)
 	s.l.scratch = out[:0]
@@ -169,7 +173,7 @@ func (s *session) finishExchange(now Time) {
 // log writes the record of the exchange that ends.
 func (s *session) log(now Time) {
 	l, x := s.l, s.x
-	head := s.in.b[:x.head]
+	head := s.quotable()
 	r := &l.record
 	r.Time = x.wall
 	r.ClientAddr, r.ClientPort = s.clientAddr(), s.port
@@ -204,7 +208,15 @@ func (s *session) field(id httpparse.FieldID) []byte {
 		return nil
 	}
 	v, _ := s.x.req.Lookup(id)
-	return v.Of(s.in.b)
+	return v.Of(s.quotable())
+}
+
+// quotable is what the views of the request are views into.
+func (s *session) quotable() []byte {
+	if s.t != nil {
+		return s.t.quoted
+	}
+	return s.in.b[:s.x.head]
 }
 
 // micro is d in microseconds, and -1 for what did not happen.

@@ -25,6 +25,9 @@ func (s *session) relay(now Time) bool {
 	if s.res != halfDone {
 		return false
 	}
+	if s.t != nil {
+		return true // no response, but another protocol
+	}
 	// A complete response. The server's connection is free, however long the client takes to read it.
 	x := s.x
 	x.fault = faultNone // whatever an earlier attempt met
@@ -222,10 +225,13 @@ func (s *session) readResponseHead(v window, now Time) fault {
 	return s.relayHead(v, n, now)
 }
 
-// relayInterim passes a 1xx response on, to a client that knows them (RFC 9110, 15.2). 101 is not one of
-// them: nobody asked to switch protocols, since Upgrade is not forwarded.
+// relayInterim passes a 1xx response on, to a client that knows them (RFC 9110, 15.2). 101 is one only for who has
+// asked to switch protocols.
 func (s *session) relayInterim(v window, n int, now Time) fault {
 	l, x := s.l, s.x
+	if x.res.Status == 101 && x.kind == tunnelUpgrade {
+		return s.switchProtocols(v, n, now)
+	}
 	if x.interim++; x.interim > maxInterim || x.res.Status == 101 || saysBody(v.base[v.r:v.r+n], &x.res) {
 		return faultBadResponse
 	}
@@ -279,6 +285,10 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 			out.Kind = httpparse.BodyUntilClose
 			x.persistent = false
 		}
+	}
+	if x.kind == tunnelUpgrade && s.in.len() > 0 {
+		// The client was sure of the switch. What it has sent behind the request may be anything.
+		x.persistent = false
 	}
 	if x.waitsFor100 || l.draining || s.req != halfDone && x.up.in.Kind == httpparse.BodyLength && x.up.in.Length > drainMax {
 		// The body may or may not come after a final answer, or there is more of it than is worth reading.

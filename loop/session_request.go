@@ -109,9 +109,6 @@ func (s *session) takeHead(n int, now Time) bool {
 	if limit := s.l.plan.Limits.BodyBytes; limit > 0 && body.Kind == httpparse.BodyLength && body.Length > limit {
 		return s.fail(faultBodyTooLarge, now)
 	}
-	if x.req.Method == httpparse.MethodConnect {
-		return s.fail(faultMethod, now)
-	}
 	if x.req.Secure || !x.up.done && s.refusesBody() {
 		return s.fail(faultBadRequest, now)
 	}
@@ -136,6 +133,9 @@ func (s *session) startBody() {
 // route finds what is to become of the request.
 func (s *session) route(now Time) bool {
 	l, x := s.l, s.x
+	if x.req.Method == httpparse.MethodConnect {
+		return s.routeConnect(now)
+	}
 	path, ok := s.targetPath()
 	if !ok {
 		return s.fail(faultBadRequest, now)
@@ -162,6 +162,9 @@ func (s *session) route(now Time) bool {
 	}
 	x.backend = l.plan.Routes[i].Backend
 	x.timeouts = l.plan.Routes[i].Timeouts[s.listener.Index]
+	if upgrade := l.plan.Routes[i].Upgrade; upgrade != nil && s.asksUpgrade(upgrade) {
+		x.kind, x.upgrade = tunnelUpgrade, upgrade
+	}
 	s.setStage(stagePick, now)
 	return true
 }

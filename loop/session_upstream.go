@@ -80,8 +80,8 @@ func (s *session) dial(now Time) bool {
 	c.failing = false
 	x.connected = time.Duration(now - x.dialled)
 	x.backend.Group.Connected(x.target)
-	if s.t != nil {
-		return s.openTunnel(now)
+	if x.kind >= tunnelConnect {
+		return s.connectedRaw(now)
 	}
 	s.setStage(stageSend, now)
 	return true
@@ -119,6 +119,9 @@ func (s *session) dialFailed(errno syscall.Errno, now Time) bool {
 func (s *session) send(now Time) bool {
 	l, x, c := s.l, s.x, s.origin
 	facts := remap.RequestFacts{ClientAddr: s.clientAddr(), Proto: "http", Body: x.reqBody, Target: x.sentTarget, MaxForwards: x.forwards, CountForwards: x.counted}
+	if x.kind == tunnelUpgrade {
+		facts.Upgrade = s.askedProtocols()
+	}
 	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
 	l.scratch = head[:0]
 	out := head

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"millrace/httpparse"
 )
 
 // tunnelKind is how a session comes to pass bytes on unread. It decides who is told what until it does.
@@ -12,7 +14,10 @@ type tunnelKind uint8
 
 const (
 	_ tunnelKind = iota // none: requests and responses, as far as is known
-	// tunnelSock: the listener parses nothing. The client is never told anything, only closed.
+	// tunnelUpgrade: the client asks to switch protocols. It is a tunnel if the server agrees, by 101.
+	tunnelUpgrade
+	// tunnelConnect: the client is told 200 when a server is connected, which is told nothing.
+	tunnelConnect
 	// tunnelSock: the listener parses nothing. The client is never told anything, only closed.
 	tunnelSock
 )
@@ -23,6 +28,7 @@ type tunnel struct {
 	x exchange
 	// quoted is what the record quotes of the request that it began with: x.req has views into it.
 	quoted   []byte
+	fields   [len(quotedFields)]httpparse.Field
 	up, down flow
 	movedAt  Time // the last time that bytes moved, either way
 	// lingersSince is when all that was left to do was to wait for the end of a side that takes no more; 0: not yet.

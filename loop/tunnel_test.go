@@ -30,6 +30,11 @@ type tunnelWay struct {
 var tunnelWays = []tunnelWay{
 	{name: "sock", set: func(s *setup) { s.sock = true }, status: "-"},
 	{name: "sock over unix sockets", set: func(s *setup) { s.sock, s.unix = true, true }, status: "-", unix: true},
+	{
+		name: "upgrade", set: func(s *setup) { s.upgrade = &Upgrade{Protocols: []string{"websocket"}} },
+		ask: handshake, answer: switching, status: "101",
+	},
+	{name: "connect", set: func(s *setup) { s.connect = true }, ask: "CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n", status: "200"},
 }
 
 // origin is a server of the way's kind of socket.

@@ -22,6 +22,9 @@ type RequestFacts struct {
 	// MaxForwards is the value of Max-Forwards to send, with CountForwards.
 	MaxForwards   int
 	CountForwards bool
+	// Upgrade is the value of the Upgrade field, which is sent with the connection option that it needs; empty: it
+	// is not sent.
+	Upgrade []byte
 }
 
 // requestDrop is what the client's own fields lose. Host, Content-Length and X-Forwarded-* are written anew;
@@ -112,6 +115,8 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 		dst = append(dst, "TE: trailers\r\n"...)
 	}
 	switch {
+	case len(f.Upgrade) > 0 && !old:
+		dst = appendUpgrade(dst, f.Upgrade, trailers)
 	case trailers && f.Close:
 		dst = append(dst, "Connection: close, TE\r\n"...)
 	case trailers:
@@ -120,6 +125,16 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 		dst = append(dst, "Connection: close\r\n"...)
 	}
 	return append(dst, crlf...)
+}
+
+// appendUpgrade appends a request to switch protocols (RFC 9110, 7.8).
+func appendUpgrade(dst, protocols []byte, trailers bool) []byte {
+	dst = append(dst, "Upgrade: "...)
+	dst = append(dst, protocols...)
+	if trailers {
+		return append(dst, "\r\nConnection: upgrade, TE\r\n"...)
+	}
+	return append(dst, "\r\nConnection: upgrade\r\n"...)
 }
 
 // appendTarget appends the request target for a server that is not a proxy (RFC 9112, 3.2).

@@ -15,6 +15,8 @@ type ResponseFacts struct {
 	// KeepAlive emits "Connection: keep-alive", which an HTTP/1.0 client that asked for it waits for. Close
 	// overrides it.
 	KeepAlive bool
+	// Upgrade is the value of the Upgrade field of a 101, which is sent with the connection option that it needs.
+	Upgrade []byte
 }
 
 // AppendResponse appends the head of a response as it is sent to a client. Buf is what r was parsed from, and
@@ -50,6 +52,8 @@ func AppendResponse(dst, buf []byte, r *httpparse.Response, f *ResponseFacts) []
 		dst = appendContentLength(dst, f.Body.Length)
 	}
 	switch {
+	case len(f.Upgrade) > 0:
+		dst = appendUpgrade(dst, f.Upgrade, false)
 	case f.Close:
 		dst = append(dst, "Connection: close\r\n"...)
 	case f.KeepAlive:
