@@ -25,6 +25,9 @@ func compile(r *report, f *file) *loop.Plan {
 		Loops:          int(f.Server.Loops.v),
 		MaxConnections: int(f.Server.MaxConnections.v),
 		DrainTimeout:   f.Server.DrainTimeout.v,
+
+		Splice:          splices[f.Server.Splice.v],
+		SpliceThreshold: int64(f.Server.SpliceThreshold.v),
 		Limits: loop.Limits{
 			HeaderBytes:  int(f.Limits.HeaderBytes.v),
 			HeaderFields: int(f.Limits.HeaderFields.v),

@@ -15,6 +15,9 @@ import (
 
 func TestDefaultsOfThePlan(t *testing.T) {
 	plan := parseOK(t, rest, nil)
+	if plan.Splice != loop.SpliceAuto || plan.SpliceThreshold != 64<<10 {
+		t.Errorf("splice: %v from %d on", plan.Splice, plan.SpliceThreshold)
+	}
 	if plan.Loops != 0 || plan.MaxConnections != 0 || plan.DrainTimeout != 30*time.Second {
 		t.Errorf("server: %+v", plan)
 	}
@@ -53,6 +56,8 @@ func TestWhatIsGivenGetsIntoThePlan(t *testing.T) {
 loops = 3
 max_connections = 4000
 drain_timeout = "0"
+splice = "on"
+splice_threshold = "1MiB"
 [limits]
 header_bytes = "8KiB"
 header_fields = 20
@@ -83,6 +88,9 @@ servers = ["10.0.0.1:81"]
 	}
 	if plan.AccessLog.Path != "/var/log/millrace.log" {
 		t.Errorf("access log: %+v", plan.AccessLog)
+	}
+	if plan.Splice != loop.SpliceOn || plan.SpliceThreshold != 1<<20 {
+		t.Errorf("splice: %v from %d on", plan.Splice, plan.SpliceThreshold)
 	}
 	if l := plan.Listeners[0]; l.Name != "web" || l.Path != "/run/web.sock" || l.Address.IsValid() {
 		t.Errorf("listener: %+v", l)

@@ -9,6 +9,8 @@ func (f *file) setDefaults() {
 	setDefault(&f.Server.Loops, 0)
 	setDefault(&f.Server.MaxConnections, 0)
 	setDefault(&f.Server.DrainTimeout, 30*time.Second)
+	setDefault(&f.Server.Splice, "auto")
+	setDefault(&f.Server.SpliceThreshold, 64<<10)
 
 	setDefault(&f.Timeouts.ClientHeader, 10*time.Second)
 	setDefault(&f.Timeouts.ClientBody, 30*time.Second)

@@ -105,6 +105,9 @@ type server struct {
 	Loops          value[int64]         `toml:"loops"`
 	MaxConnections value[int64]         `toml:"max_connections"`
 	DrainTimeout   value[time.Duration] `toml:"drain_timeout"`
+
+	Splice          value[string]    `toml:"splice"`
+	SpliceThreshold value[byteCount] `toml:"splice_threshold"`
 }
 
 // timeouts is the table of the defaults, and of what a listener, a route or a backend says of its own.

@@ -11,6 +11,7 @@ import (
 
 	"millrace/balance"
 	"millrace/internal/accesslog"
+	"millrace/loop"
 )
 
 // The ranges of values. A bound is where a value stops making sense, not where it stops being wise.
@@ -23,6 +24,8 @@ const (
 	maxHeaderBytes = 1 << 20             // a head is buffered whole
 	maxFields      = 1024                // each is looked at several times
 	maxBodyBytes   = 1 << 50
+	minSplice      = 4 << 10 // a page: less than that costs more through a pipe than copied
+	maxSplice      = 1 << 30 // nothing is copied cheaper from there on
 	maxIdle        = 1_000_000
 	maxNameLength  = 64 // names go into every line of the log
 )
@@ -65,11 +68,18 @@ func (v validator) server(fileLimit uint64) {
 	between(v, s.Loops, 1, maxLoops, "0 for one a CPU, or ", decimal)
 	between(v, s.MaxConnections, 1, maxConnections, "0 to derive it from the open-file limit, or ", decimal)
 	between(v, s.DrainTimeout, minTimeout, maxTimeout, noLimit, formatDuration)
+	if _, known := splices[s.Splice.v]; s.Splice.ok && !known {
+		v.value(s.Splice.place, `%s is not a way to splice: allowed are "auto", "on" and "off"`, quoted(s.Splice.v))
+	}
+	between(v, s.SpliceThreshold, minSplice, maxSplice, "", formatSize)
 	if n := s.MaxConnections; n.ok && n.v > 0 && n.v <= maxConnections && fileLimit > 0 && uint64(n.v) > fileLimit/2 {
 		v.warn(n.place, "%d connections take up to %d file descriptors, one to the client and one to a server each, "+
 			"and the open-file limit is %d", n.v, 2*n.v, fileLimit)
 	}
 }
+
+// splices are the words for server.splice.
+var splices = map[string]loop.Splice{"auto": loop.SpliceAuto, "on": loop.SpliceOn, "off": loop.SpliceOff}
 
 func (v validator) limits() {
 	l := &v.f.Limits

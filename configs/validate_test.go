@@ -17,6 +17,8 @@ func TestProblemsOfValues(t *testing.T) {
 		{"", "[timeouts]\nconnect = '0.5ms'", `timeouts.connect: "0.5ms" is too small: allowed are 0 for no limit, or 1ms to 720h`},
 		{"", "[limits]\nheader_bytes = '1023B'", `limits.header_bytes: "1023B" is too small: allowed are 1KiB to 1MiB`},
 		{"", "[limits]\nheader_bytes = '2MiB'", `limits.header_bytes: "2MiB" is too large: allowed are 1KiB to 1MiB`},
+		{"", "[server]\nsplice = 'yes'", `f:2:10: server.splice: "yes" is not a way to splice: allowed are "auto", "on" and "off"`},
+		{"", "[server]\nsplice_threshold = '1KiB'", `f:2:20: server.splice_threshold: "1KiB" is too small: allowed are 4KiB to 1GiB`},
 		{"", "[limits]\nheader_bytes = '0'", `limits.header_bytes: "0" is too small`},
 		{"", "[limits]\nheader_fields = 1025", `limits.header_fields: 1025 is too large: allowed are 1 to 1024`},
 		{"", "[limits]\nbody_bytes = '1048577GiB'", `limits.body_bytes: "1048577GiB" is too large: allowed are 0 for no limit, or 1B to 1048576GiB`},

@@ -103,6 +103,28 @@ func (c *Chunked) Next(b []byte) (framing, payload int, last bool, err error) {
 	return len(b), 0, false, nil
 }
 
+// Payload returns how many bytes of the present chunk's payload come next: none where framing is expected.
+func (c *Chunked) Payload() int64 {
+	if c.state != chunkPayload {
+		return 0
+	}
+	return c.left
+}
+
+// Skip takes n bytes of payload as read, which are no more than Payload says: whoever knows where they end need not
+// look at them.
+func (c *Chunked) Skip(n int) {
+	if n == 0 {
+		return
+	}
+	if n < 0 || int64(n) > c.Payload() {
+		panic("httpparse: Chunked.Skip beyond the payload")
+	}
+	if c.left -= int64(n); c.left == 0 {
+		c.state = chunkEndCR
+	}
+}
+
 func hexDigit(c byte) (byte, bool) {
 	switch {
 	case c >= '0' && c <= '9':

@@ -224,3 +224,31 @@ func TestAppendChunkSize(t *testing.T) {
 		}
 	}
 }
+
+func TestSkippedPayloadIsPayloadThatWasRead(t *testing.T) {
+	var c httpparse.Chunked
+	const head = "a;x=y\r\n"
+	framing, payload, last, err := c.Next([]byte(head))
+	if framing != len(head) || payload != 0 || last || err != nil || c.Payload() != 10 {
+		t.Fatalf("got %d, %d, %v, %v, and %d to come", framing, payload, last, err, c.Payload())
+	}
+	c.Skip(4)
+	if framing, payload, _, err = c.Next([]byte("45")); framing != 0 || payload != 2 || err != nil || c.Payload() != 4 {
+		t.Fatalf("got %d, %d, %v, and %d to come", framing, payload, err, c.Payload())
+	}
+	c.Skip(0)
+	c.Skip(4)
+	if c.Payload() != 0 {
+		t.Fatalf("%d to come at the end of a chunk", c.Payload())
+	}
+	c.Skip(0)
+	if framing, payload, last, err = c.Next([]byte("\r\n0\r\n")); framing != 5 || payload != 0 || !last || err != nil {
+		t.Fatalf("got %d, %d, %v, %v, want the last chunk", framing, payload, last, err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("more than there is can be skipped")
+		}
+	}()
+	c.Skip(1)
+}

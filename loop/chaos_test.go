@@ -374,7 +374,7 @@ func TestWhateverHappensACompleteResponseIsTheRightOne(t *testing.T) {
 			tr := newTrace(t)
 			a, b := tr.origin(), tr.origin()
 			ch := &chaos{tr: tr, exchanges: map[int]*chaosExchange{}, seen: map[int]int{}}
-			tr.proxy(setup{loops: 2, record: "$target", idleMax: 4}, a, b)
+			tr.proxy(setup{loops: 2, record: "$target", idleMax: 4, splice: int64(seed%2) * 1000}, a, b)
 			a.serve(ch.serve)
 			b.serve(ch.serve)
 			var waits []func()

@@ -20,6 +20,8 @@ type endpoint struct {
 	fd  int
 	own owner
 	out buffer // accepted for sending, not yet taken by the kernel
+	// pipe holds what goes on behind out, unseen; nil when there is nothing.
+	pipe *pipe
 
 	readable bool
 	writable bool
@@ -75,12 +77,12 @@ func (e *endpoint) recv(b []byte) (int, syscall.Errno) {
 }
 
 // waiting reports whether bytes are accepted for sending that the kernel has not taken yet.
-func (e *endpoint) waiting() bool { return e.out.len() > 0 }
+func (e *endpoint) waiting() bool { return e.out.len() > 0 || e.pipe != nil }
 
 // send writes b, and keeps what the kernel does not take in e.out. It must be empty: flush first.
 func (e *endpoint) send(l *Loop, b []byte) syscall.Errno {
-	if e.out.len() != 0 {
-		panicf("loop: send on fd %d with %d bytes waiting", e.fd, e.out.len())
+	if e.waiting() {
+		panicf("loop: send on fd %d with %d bytes waiting, and a pipe %v", e.fd, e.out.len(), e.pipe)
 	}
 	if e.writable {
 		n, errno := e.write(b)
@@ -95,10 +97,14 @@ func (e *endpoint) send(l *Loop, b []byte) syscall.Errno {
 	return 0
 }
 
-// flush writes what waits in e.out. e.out is empty afterwards unless the kernel takes no more for now.
+// flush writes what waits in e.out, and behind it in e.pipe. Nothing waits afterwards unless the kernel takes no more
+// for now.
 func (e *endpoint) flush(l *Loop) (moved bool, errno syscall.Errno) {
-	if e.out.len() == 0 || !e.writable {
+	if !e.waiting() || !e.writable {
 		return false, 0
+	}
+	if e.out.len() == 0 {
+		return e.flushPipe(l)
 	}
 	n, errno := e.write(e.out.bytes())
 	if errno != 0 {
@@ -106,8 +112,11 @@ func (e *endpoint) flush(l *Loop) (moved bool, errno syscall.Errno) {
 	}
 	if e.out.r += n; e.out.len() == 0 {
 		l.bufs.release(&e.out)
+		if e.pipe != nil {
+			_, errno = e.flushPipe(l)
+		}
 	}
-	return n > 0, 0
+	return n > 0, errno
 }
 
 func (e *endpoint) write(b []byte) (int, syscall.Errno) {

@@ -278,6 +278,7 @@ type setup struct {
 	sock         bool     // the listener parses nothing
 	upgrade      *Upgrade // of every route
 	connect      bool     // likewise
+	splice       int64    // from how many bytes on; 0: not at all
 }
 
 // proxy is the server under test.
@@ -313,6 +314,9 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 		MaxConnections: s.maxConns,
 		DrainTimeout:   s.drainTimeout,
 		Limits:         s.limits,
+	}
+	if s.splice > 0 {
+		plan.Splice, plan.SpliceThreshold = SpliceOn, s.splice
 	}
 	if plan.Limits.HeaderBytes == 0 {
 		plan.Limits.HeaderBytes = 32 << 10
@@ -446,6 +450,9 @@ func (p *proxy) check() {
 		if l.bufs.inUse != 0 || l.open != 0 || l.idle.Len() != 0 {
 			p.tr.Errorf("loop %d has ended with %d buffers in use, %d sessions, %d idle connections",
 				l.id, l.bufs.inUse, l.open, l.idle.Len())
+		}
+		if l.pipes.open != 0 {
+			p.tr.Errorf("loop %d has ended with %d pipes", l.id, l.pipes.open)
 		}
 	}
 	for i := range p.group.Len() {

@@ -63,20 +63,23 @@ type Loop struct {
 	tick      ticker // the timerfd that drives timers
 	runs      runList
 	bufs      buffers
-	relay     []byte // headRoom + relayRead + tailRoom
-	scratch   []byte // heads and small messages are built here
-	normal    []byte // a path in normal form, when it differs from the one received
-	protocols []byte // what a client asks to switch to
-	idle      *pool.Pool[*backendConn]
-	idleTimer timer
-	spare     spares
-	access    *accesslog.Buffer // nil when the access log is off
-	flushLog  timer
-	peer      unix.RawSockaddrAny
-	draining  bool // no new connections, no new requests on old ones
-	stop      bool // nothing is left to do
-	now       Time
-	record    accesslog.Record
+	pipes     pipes
+	// spliceFrom is the number of bytes from which on they are spliced.
+	spliceFrom int64
+	relay      []byte // headRoom + relayRead + tailRoom
+	scratch    []byte // heads and small messages are built here
+	normal     []byte // a path in normal form, when it differs from the one received
+	protocols  []byte // what a client asks to switch to
+	idle       *pool.Pool[*backendConn]
+	idleTimer  timer
+	spare      spares
+	access     *accesslog.Buffer // nil when the access log is off
+	flushLog   timer
+	peer       unix.RawSockaddrAny
+	draining   bool // no new connections, no new requests on old ones
+	stop       bool // nothing is left to do
+	now        Time
+	record     accesslog.Record
 }
 
 // target is a BackendServer as this loop dials it. The sockaddr is the loop's own: encoding it writes into it.
@@ -100,6 +103,7 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 		idle:    pool.New[*backendConn](),
 		now:     now,
 	}
+	l.pipes.max, l.spliceFrom = srv.pipes, srv.spliceFrom
 	l.sessions.next, l.sessions.prev = &l.sessions, &l.sessions
 	l.idleTimer.own, l.flushLog.own = (*idleExpirer)(l), (*logFlusher)(l)
 	if err := l.tick.open(l); err != nil {
@@ -224,6 +228,7 @@ func (l *Loop) close(e *endpoint) {
 	sysClose(e.fd)
 	e.fd = -1
 	l.bufs.release(&e.out)
+	l.dropPipe(e)
 	l.resumeAccept()
 }
 

@@ -20,8 +20,11 @@ type Plan struct {
 	MaxConnections int
 	// DrainTimeout bounds how long a drain waits for exchanges in flight.
 	DrainTimeout time.Duration
-	Limits       Limits
-	Listeners    []*Listener
+	// Splice says whether large bodies and tunnels go through pipes, and SpliceThreshold from which size on, in bytes.
+	Splice          Splice
+	SpliceThreshold int64
+	Limits          Limits
+	Listeners       []*Listener
 	// Table picks the index into Routes.
 	Table    *remap.Table
 	Routes   []*Route

@@ -31,14 +31,20 @@ func (v window) from(n int) window { return window{v.base, v.r + n, v.w, v.inPla
 // pump takes one body from the framing it arrives in to the framing it leaves in. It moves no bytes
 // itself: frame is given what was read and returns what is to be sent.
 type pump struct {
-	in      httpparse.Framing // Length counts down to what is still to come
-	chunked bool              // leave in chunks; else as bare bytes
+	// in has in Length what is known to come: of the body, or of the present chunk. Of a body that lasts until the
+	// connection ends, it is what has come: as good a guess as any.
+	in      httpparse.Framing
+	chunked bool // leave in chunks; else as bare bytes
 	dec     httpparse.Chunked
 	trailer bool // the last chunk has been read, the trailer section has not
 	scanned int  // bytes of an incomplete trailer section that have been looked at
 	// starved: what was left of the last window is the beginning of something that needs more bytes.
 	starved bool
 	done    bool
+	// refused: splice does not work with this source. owed: the last chunk's payload was spliced, and its CRLF has not
+	// been sent.
+	refused, owed bool
+
 	payload int64 // body bytes so far, without framing
 	fields  []httpparse.Field
 }
@@ -48,6 +54,7 @@ func (p *pump) start(in httpparse.Framing, chunked bool) {
 	p.in, p.chunked = in, chunked
 	p.dec.Reset()
 	p.trailer, p.scanned, p.starved, p.payload = false, 0, false, 0
+	p.refused, p.owed = false, false
 	p.done = in.Kind == httpparse.BodyNone || in.Kind == httpparse.BodyLength && in.Length == 0
 	if p.fields == nil && in.Kind == httpparse.BodyChunked {
 		p.fields = make([]httpparse.Field, 0, maxTrailerFields)
@@ -62,13 +69,17 @@ func (p *pump) frame(head []byte, v window) (out []byte, used int, err error) {
 	case p.done:
 		return head, 0, nil
 	case p.in.Kind == httpparse.BodyChunked:
-		return p.frameChunked(head, v)
+		out, used, err = p.frameChunked(p.settleChunk(head), v)
+		p.in.Length = p.dec.Payload()
+		return out, used, err
 	case p.in.Kind == httpparse.BodyLength:
 		used = int(min(p.in.Length, int64(v.w-v.r)))
 		p.in.Length -= int64(used)
 		p.done = p.in.Length == 0
 	default:
 		used = v.w - v.r
+		p.in.Length += int64(used)
+		head = p.settleChunk(head)
 	}
 	p.payload += int64(used)
 	return p.emit(head, v, piece{0, used}), used, nil
@@ -77,13 +88,19 @@ func (p *pump) frame(head []byte, v window) (out []byte, used int, err error) {
 // finish ends a body that lasts until the connection does, and returns what is still to be sent.
 func (p *pump) finish() []byte {
 	p.done = true
-	if p.chunked {
+	switch {
+	case p.owed:
+		return owedLastChunk
+	case p.chunked:
 		return lastChunk
 	}
 	return nil
 }
 
-var lastChunk = []byte("0\r\n\r\n")
+var (
+	lastChunk     = []byte("0\r\n\r\n")
+	owedLastChunk = []byte("\r\n0\r\n\r\n")
+)
 
 // piece is a run of payload in a window.
 type piece struct{ start, end int }

@@ -18,10 +18,14 @@ import (
 
 // Server runs a plan. It belongs to the control plane: what it wants of the loops it posts to them.
 type Server struct {
-	plan   *Plan
-	log    *slog.Logger
-	loops  []*Loop
-	addrs  []net.Addr
+	plan  *Plan
+	log   *slog.Logger
+	loops []*Loop
+	addrs []net.Addr
+	// pipes is how many each loop may have, and spliceFrom the size from which on bytes go through them.
+	pipes      int
+	spliceFrom int64
+
 	writer *accesslog.Writer // nil when the access log is off
 
 	// Shared by the loops: client connections are counted over all of them, since max_connections is.
@@ -55,7 +59,11 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 		n = runtime.GOMAXPROCS(0)
 	}
 	srv := &Server{plan: plan, log: log, done: make(chan struct{})}
-	if err := srv.limitConns(n); err != nil {
+	var err error
+	if srv.pipes, err = srv.limitConns(n); err != nil {
+		return nil, err
+	}
+	if srv.spliceFrom, err = srv.chooseSplice(); err != nil {
 		return nil, err
 	}
 	if plan.AccessLog != nil {
@@ -89,15 +97,19 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 	return srv, nil
 }
 
-// limitConns settles how many clients there may be.
-func (srv *Server) limitConns(loops int) error {
+// limitConns settles how many clients there may be, and how many pipes each loop may have beside them.
+func (srv *Server) limitConns(loops int) (pipes int, err error) {
 	limit, err := raiseFileLimit()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	free := limit - reservedFiles - loops*(reservedFilesPerLoop+len(srv.plan.Listeners))
+	if free > 0 {
+		pipes = srv.pipesFor(free, loops)
+		free -= 2 * pipes * loops
+	}
 	if free < 2 {
-		return fmt.Errorf("the open-file limit, %d, leaves no room for connections", limit)
+		return 0, fmt.Errorf("the open-file limit, %d, leaves no room for connections", limit)
 	}
 	// Each client may need a connection to a server at the same time.
 	most := free / 2
@@ -111,7 +123,7 @@ func (srv *Server) limitConns(loops int) error {
 	default:
 		srv.maxConns.Store(int64(want))
 	}
-	return nil
+	return pipes, nil
 }
 
 // open makes the loops and their listeners.
@@ -275,7 +287,7 @@ func (srv *Server) starved(errno syscall.Errno) {
 	if errno == syscall.EMFILE {
 		// max_connections leaves room for the other side of each connection, so the limit is not the one that
 		// it was derived from any more: somebody has lowered it under the running process.
-		if err := srv.limitConns(len(srv.loops)); err != nil {
+		if _, err := srv.limitConns(len(srv.loops)); err != nil {
 			srv.log.Error("cannot derive max_connections anew", "error", err)
 		}
 	}
@@ -357,6 +369,7 @@ func (l *Loop) shut() {
 	l.ended = true
 	l.posting.Unlock()
 	l.leave()
+	l.pipes.close()
 	l.tick.close()
 	sysClose(l.runs.fd)
 	if err := l.poller.Close(); err != nil {

@@ -222,7 +222,7 @@ func (s *session) relayDeadline() (Time, fault) {
 	x := s.x
 	up, upFault := never, faultNone
 	switch {
-	case s.origin.out.len() > 0:
+	case s.origin.waiting():
 		up, upFault = x.upAt.after(x.timeouts.BackendRead), faultResponseTimeout
 	case s.req != halfBody:
 	case x.waitsFor100:
@@ -233,7 +233,7 @@ func (s *session) relayDeadline() (Time, fault) {
 	}
 	down, downFault := never, faultNone
 	switch {
-	case s.client.out.len() > 0:
+	case s.client.waiting():
 		down, downFault = x.downAt.after(x.timeouts.ClientWrite), faultClientTimeout
 	case s.res == halfHead && s.req != halfBody:
 		down, downFault = max(x.upAt, x.downAt).after(x.timeouts.Response), faultResponseTimeout

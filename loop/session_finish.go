@@ -98,7 +98,7 @@ func replyLength(status int) int {
 // flush waits until the answer is out.
 func (s *session) flush(now Time) bool {
 	x := s.x
-	if s.client.out.len() > 0 {
+	if s.client.waiting() {
 		moved, errno := s.client.flush(s.l)
 		if errno != 0 {
 			x.fault, x.persistent = faultClientGone, false
@@ -108,7 +108,7 @@ func (s *session) flush(now Time) bool {
 		if moved {
 			x.downAt = now
 		}
-		if s.client.out.len() > 0 {
+		if s.client.waiting() {
 			return false
 		}
 	}
@@ -131,6 +131,7 @@ func (s *session) finish(now Time) bool {
 	if !keep {
 		l.bufs.release(&s.in)
 		l.bufs.release(&s.client.out)
+		l.dropPipe(&s.client)
 		if !gone && !s.client.eof && (unread || s.client.readable && !s.client.quiet()) && closeWrite(s.client.fd) {
 			s.setStage(stageLinger, now)
 			return true

@@ -40,7 +40,7 @@ func (s *session) relay(now Time) bool {
 // That the server takes no more is not an error of its own: it may have answered.
 func (s *session) relayRequest(now Time) fault {
 	l, x, c := s.l, s.x, s.origin
-	for s.req == halfBody || c.out.len() > 0 {
+	for s.req == halfBody || c.waiting() {
 		moved, errno := c.flush(l)
 		if errno != 0 {
 			s.breakRequest()
@@ -49,12 +49,20 @@ func (s *session) relayRequest(now Time) fault {
 		if moved {
 			x.upAt = now
 		}
-		if c.out.len() > 0 || s.req != halfBody {
+		if c.waiting() || s.req != halfBody {
 			return faultNone
 		}
 		if s.turn.up >= turnBytes {
 			s.yield()
 			return faultNone
+		}
+		if x.up.in.Length >= l.spliceFrom {
+			switch result, f := s.spliceRequest(now); {
+			case f != faultNone || result == spliceWaits:
+				return f
+			case result == spliceMoves:
+				continue
+			}
 		}
 		v, f := s.readBody()
 		if f != faultNone {
@@ -92,6 +100,7 @@ func (s *session) relayRequest(now Time) fault {
 func (s *session) breakRequest() {
 	c := s.origin
 	s.l.bufs.release(&c.out)
+	s.l.dropPipe(&c.endpoint)
 	s.req = halfBroken
 	c.readable = true
 	s.x.waitsFor100 = false
@@ -102,7 +111,7 @@ func (s *session) breakRequest() {
 func (s *session) relayResponse(now Time) fault {
 	l, x := s.l, s.x
 	for {
-		if s.client.out.len() > 0 {
+		if s.client.waiting() {
 			moved, errno := s.client.flush(l)
 			if errno != 0 {
 				return faultClientGone
@@ -110,7 +119,7 @@ func (s *session) relayResponse(now Time) fault {
 			if moved {
 				x.downAt = now
 			}
-			if s.client.out.len() > 0 {
+			if s.client.waiting() {
 				return faultNone
 			}
 		}
@@ -120,6 +129,14 @@ func (s *session) relayResponse(now Time) fault {
 		if s.turn.down >= turnBytes {
 			s.yield()
 			return faultNone
+		}
+		if x.down.in.Length >= l.spliceFrom && s.res == halfBody {
+			switch result, f := s.spliceResponse(now); {
+			case f != faultNone || result == spliceWaits:
+				return f
+			case result == spliceMoves:
+				continue
+			}
 		}
 		v, f := s.readResponse(now)
 		if f != faultNone || v.w == 0 {

@@ -233,7 +233,7 @@ func (s *session) giveBack(o balance.Outcome, keep bool) {
 	l, x := s.l, s.x
 	if c := s.origin; c != nil {
 		s.origin = nil
-		if keep && !c.eof && c.out.len() == 0 && c.in.len() == 0 && (!c.readable || c.quiet()) {
+		if keep && !c.eof && !c.waiting() && c.in.len() == 0 && (!c.readable || c.quiet()) {
 			l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
 		} else {
 			if s.t != nil && s.aborted {

@@ -72,10 +72,10 @@ func TestLargeBodiesArriveUndamagedInBothDirections(t *testing.T) {
 			if k.chunks && i != 0 || i+j == 0 {
 				request = byChunks
 			}
-			t.Run(fmt.Sprintf("%s to %s that sends by %s", f, k.name, request), func(t *testing.T) {
+			eachSplice(t, fmt.Sprintf("%s to %s that sends by %s", f, k.name, request), func(t *testing.T, splice int64) {
 				tr := newTrace(t)
 				o := tr.origin()
-				p := tr.proxy(setup{}, o)
+				p := tr.proxy(setup{splice: splice}, o)
 				c := p.dial()
 				uploaded := tr.beside("client", func() error {
 					if _, err := io.WriteString(c, "POST / "+k.version+"\r\nHost: a\r\n"+k.fields+request.fields(size)); err != nil {
@@ -112,6 +112,7 @@ func TestLargeBodiesArriveUndamagedInBothDirections(t *testing.T) {
 				if buffers > 2 {
 					t.Errorf("%d buffers were in use, want the head's and one more", buffers)
 				}
+				p.wantPipes(splice)
 			})
 		}
 	}
@@ -126,6 +127,25 @@ type watched struct {
 func (w watched) Read(b []byte) (int, error) {
 	w.look()
 	return w.Reader.Read(b)
+}
+
+// eachSplice runs a test with everything copied, and with pipes for what is large.
+func eachSplice(t *testing.T, name string, f func(t *testing.T, splice int64)) {
+	t.Run(name, func(t *testing.T) { f(t, 0) })
+	t.Run(name+", spliced", func(t *testing.T) { f(t, 32<<10) })
+}
+
+// wantPipes says that there are pipes if there may be, and that none is in use.
+func (p *proxy) wantPipes(splice int64) {
+	p.tr.Helper()
+	open, inUse := 0, 0
+	p.onLoops(func(l *Loop) {
+		open += l.pipes.open
+		inUse += l.pipes.inUse()
+	})
+	if open > 0 != (splice > 0) || inUse != 0 {
+		p.tr.Errorf("%d pipes are open, %d of them in use", open, inUse)
+	}
 }
 
 func TestBothBodiesFlowAtTheSameTime(t *testing.T) {
@@ -196,10 +216,10 @@ func (p *proxy) held() (sizes []int) {
 func TestASlowReaderOfAFastOriginCostsOneBuffer(t *testing.T) {
 	for _, f := range []framing{byLength, byChunks, untilClose} {
 		for _, k := range clientKinds {
-			t.Run(fmt.Sprint(f, " to ", k.name), func(t *testing.T) {
+			eachSplice(t, fmt.Sprint(f, " to ", k.name), func(t *testing.T, splice int64) {
 				tr := newTrace(t)
 				o := tr.origin()
-				p := tr.proxy(setup{}, o)
+				p := tr.proxy(setup{splice: splice}, o)
 				c := p.dialSlow(k.request("/"))
 				x := o.accept()
 				x.wantRequest("GET /", "")
@@ -239,11 +259,11 @@ func TestASlowReaderOfAFastOriginCostsOneBuffer(t *testing.T) {
 
 func TestASlowOriginOfAFastClientCostsOneBuffer(t *testing.T) {
 	for _, f := range []framing{byLength, byChunks} {
-		t.Run(string(f), func(t *testing.T) {
+		eachSplice(t, string(f), func(t *testing.T, splice int64) {
 			tr := newTrace(t)
 			o := tr.origin()
 			o.shrink()
-			p := tr.proxy(setup{}, o)
+			p := tr.proxy(setup{splice: splice}, o)
 			c := p.dial()
 			const size = 16 << 20
 			sent := tr.beside("client", func() error {
@@ -257,7 +277,7 @@ func TestASlowOriginOfAFastClientCostsOneBuffer(t *testing.T) {
 				stuck := false
 				p.onLoops(func(l *Loop) {
 					s := l.sessions.next
-					stuck = s.origin != nil && s.origin.out.len() > 0
+					stuck = s.origin != nil && s.origin.waiting()
 				})
 				return stuck
 			})

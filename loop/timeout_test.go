@@ -276,7 +276,7 @@ func (p *proxy) stuck(in stage) bool {
 	stuck := false
 	p.onLoops(func(l *Loop) {
 		for s := l.sessions.next; s != &l.sessions; s = s.next {
-			stuck = stuck || s.client.out.len() > 0 && s.stage == in
+			stuck = stuck || s.client.waiting() && s.stage == in
 		}
 	})
 	return stuck

@@ -50,8 +50,10 @@ const (
 
 // flow is one direction of a tunnel.
 type flow struct {
-	state flowState
-	bytes int64 // that the destination's socket or buffer has taken
+	state   flowState
+	refused bool  // splice does not work with this source
+	run     int64 // bytes that were read one after the other without the source running dry
+	bytes   int64 // that the destination's socket, buffer or pipe has taken
 }
 
 // getTunnel returns an empty tunnel.
@@ -200,12 +202,25 @@ func (s *session) move(f *flow, from, to *endpoint, held *buffer, turn *int, now
 			s.yield()
 			break
 		}
+		if f.run >= l.spliceFrom && !f.refused {
+			n, result, errno := s.spliceFlow(f, from, to, now)
+			if errno != 0 {
+				return true, errno
+			}
+			*turn += n
+			if result != spliceCopies {
+				continue
+			}
+		}
 		n, errno := from.recv(l.relay)
 		if errno != 0 {
 			return true, errno
 		}
 		if n == 0 {
 			continue
+		}
+		if f.run += int64(n); !from.readable {
+			f.run = 0
 		}
 		*turn += n
 		s.t.movedAt = now
@@ -232,6 +247,7 @@ func (s *session) move(f *flow, from, to *endpoint, held *buffer, turn *int, now
 func (s *session) breakFlow(f *flow, to *endpoint, why fault) {
 	l := s.l
 	l.bufs.release(&to.out)
+	l.dropPipe(to)
 	f.state = flowBroken
 	if s.x.fault == faultNone {
 		s.x.fault = why

@@ -58,7 +58,7 @@ func TestAHandshakePassesWithTheFieldsItNeeds(t *testing.T) {
 }
 
 func TestEarlyFramesComeFirst(t *testing.T) {
-	for _, w := range tunnelWays[2:] {
+	for _, w := range tunnelWays[2:4] {
 		t.Run(w.name, func(t *testing.T) {
 			for name, early := range map[string]string{
 				"a frame": "first frame, ", "as much as a read takes": letters(4 << 10), "more": letters(30000), "a request": get("/smuggled"),
