@@ -23,6 +23,7 @@ type peer struct {
 	config  string // template in bench/peers; empty: it takes ports as arguments
 	args    func(s *settings) []string
 	version []string // arguments that make the binary say its version
+	named   bool     // it is measured only when it is named: what it does is not what the others do
 }
 
 // settings fill a template of bench/peers.
@@ -39,13 +40,15 @@ type settings struct {
 func allPeers() []*peer {
 	ports := func(s *settings) []string { return []string{s.Port, s.OriginPort} }
 	return []*peer{
-		{"millrace", "", "millrace.toml", runMillrace, []string{"version"}},
-		{"baseline", "", "millrace.toml", runMillrace, []string{"version"}},
-		{"nginx", "nginx", "nginx.conf", runNginx, []string{"-v"}},
-		{"haproxy", "haproxy", "haproxy.conf", func(s *settings) []string { return []string{"-db", "-f", s.Config} }, []string{"-v"}},
-		{"lighttpd", "lighttpd", "lighttpd.conf", func(s *settings) []string { return []string{"-D", "-f", s.Config} }, []string{"-v"}},
-		{"limit_copy", "bin/limit_copy", "", ports, nil},
-		{"limit_splice", "bin/limit_splice", "", ports, nil},
+		{name: "millrace", config: "millrace.toml", args: runMillrace, version: []string{"version"}},
+		{name: "baseline", config: "millrace.toml", args: runMillrace, version: []string{"version"}, named: true},
+		{name: "nginx", binary: "nginx", config: "nginx.conf", args: runNginx, version: []string{"-v"}},
+		{name: "haproxy", binary: "haproxy", config: "haproxy.conf", args: runHAProxy, version: []string{"-v"}},
+		{name: "lighttpd", binary: "lighttpd", config: "lighttpd.conf", args: runLighttpd, version: []string{"-v"}},
+		{name: "limit_copy", binary: "bin/limit_copy", args: ports},
+		{name: "limit_splice", binary: "bin/limit_splice", args: ports},
+		{name: "millrace-sock", config: "millrace-sock.toml", args: runMillrace, version: []string{"version"}, named: true},
+		{name: "haproxy-tcp", binary: "haproxy", config: "haproxy-tcp.conf", args: runHAProxy, version: []string{"-v"}, named: true},
 	}
 }
 
@@ -56,21 +59,25 @@ func runNginx(s *settings) []string {
 	return []string{"-e", "stderr", "-p", s.Dir, "-c", s.Config}
 }
 
+func runHAProxy(s *settings) []string { return []string{"-db", "-f", s.Config} }
+
+func runLighttpd(s *settings) []string { return []string{"-D", "-f", s.Config} }
+
 // originPeer is what every proxy is measured against. The light one leaves the load generator enough of their CPU
 // for the proxy to run short of its own.
 func originPeer(o *options) *peer {
 	if o.origin == "light" {
 		port := func(s *settings) []string { return []string{s.Port} }
-		return &peer{"origin", filepath.Join(o.root, "bin", "origin"), "", port, nil}
+		return &peer{name: "origin", binary: filepath.Join(o.root, "bin", "origin"), args: port}
 	}
-	return &peer{"origin", lookPath("nginx"), "origin.conf", runNginx, []string{"-v"}}
+	return &peer{name: "origin", binary: lookPath("nginx"), config: "origin.conf", args: runNginx, version: []string{"-v"}}
 }
 
 // peerNames are the proxies measured by default.
 func peerNames() []string {
 	var names []string
 	for _, p := range allPeers() {
-		if p.name != "baseline" {
+		if !p.named {
 			names = append(names, p.name)
 		}
 	}
@@ -91,7 +98,7 @@ func findPeers(o *options) (found []*peer, remarks []string, err error) {
 			return nil, nil, fmt.Errorf("-peers: no proxy %q (there are: %s)", name, strings.Join(peerNames(), ", "))
 		}
 		switch {
-		case name == "millrace":
+		case name == "millrace", name == "millrace-sock":
 			p.binary = o.millrace
 		case name == "baseline":
 			p.binary = o.baseline
