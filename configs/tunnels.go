@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"millrace/loop"
 )
 
 // protocolName is the name of a protocol, with or without a version (RFC 9110, 7.8).
@@ -41,4 +43,17 @@ func (v validator) tunnels(r *route, excluded bool) {
 	if m := r.Methods; m.given && m.ok && !slices.ContainsFunc(m.v, func(name value[string]) bool { return name.v == "CONNECT" }) {
 		v.key(r.Connect.place, "has no effect: CONNECT is not among the methods of this route")
 	}
+}
+
+// balancesRaw checks that a sock listener's backend goes by nothing that only a request has.
+func (v validator) balancesRaw(l *listener) {
+	if l.backend < 0 {
+		return
+	}
+	b := v.f.Backends.items[l.backend]
+	if k := b.hashKey.Source; k == loop.KeyNone || k == loop.KeyClient {
+		return
+	}
+	v.value(l.Backend.place, `%s has balance = %s, whose key is a part of a request (%s), and a sock listener parses none: `+
+		`write balance = "sticky", or hash_key = "client"`, quoted(l.Backend.v), quoted(b.Balance.v), v.src.at(b.Balance.place))
 }

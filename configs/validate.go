@@ -201,6 +201,7 @@ func (v validator) listener(l *listener) {
 			v.missing(l.place, "backend", `is missing: protocol = "sock" needs the name of a [backend.NAME]`)
 		} else if l.Backend.given {
 			l.backend = v.backendIndex(l.Backend)
+			v.balancesRaw(l)
 		}
 		v.timeouts(&l.Timeouts, "a sock listener, which parses nothing", func(s scope) bool { return s == ofListener|ofRoute|ofBackend })
 		if l.Parseopts.given {

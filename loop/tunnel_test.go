@@ -13,6 +13,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"millrace/balance"
 )
 
 // tunnelWay is a way to come to a tunnel, over one kind of socket.
@@ -578,4 +580,26 @@ func TestTunnelsAreCountedByTheBalancer(t *testing.T) {
 		p.dial()
 		b.accept()
 	}
+}
+
+func TestRawConnectionsOfAClientStickToAServer(t *testing.T) {
+	tr := newTrace(t)
+	servers := []any{tr.origin(), tr.origin(), tr.origin()}
+	for i, o := range servers {
+		o.(*origin).serve(func(x *peer) error { return x.say(fmt.Sprint(i)) })
+	}
+	p := tr.proxy(setup{sock: true, balance: balance.Options{Algorithm: "sticky"}, key: Key{Source: KeyClient}}, servers...)
+	first, err := io.ReadAll(p.dial())
+	for range 5 {
+		again, errAgain := io.ReadAll(p.dial())
+		if err = errors.Join(err, errAgain); err != nil || len(first) == 0 || string(again) != string(first) {
+			t.Fatalf("served by %q and by %q: %v", first, again, err)
+		}
+	}
+}
+
+// say writes s and ends.
+func (c *peer) say(s string) error {
+	_, err := io.WriteString(c, s)
+	return err
 }
