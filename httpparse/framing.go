@@ -26,9 +26,10 @@ type Framing struct {
 //	any       1.0      present            any             any               refused       6.1: faulty framing
 //	any       1.1      present            present         any               refused       6.3 (3), 11.2: smuggling
 //	any       1.1      in several lines   absent          any               refused       6.3 (4), stricter
-//	any       1.1      malformed, or with something behind chunked
+//	any       1.1      malformed, or chunked is missing or not the last coding
 //	                                      absent          any               refused       6.3 (4)
-//	any       1.1      other codings      absent          any               refused, 501  6.1: unknown coding
+//	any       1.1      other codings before chunked
+//	                                      absent          any               refused, 501  6.1: unknown coding
 //	any       any      absent             repeated        any               refused       6.3 (5), also if equal: stricter
 //	any       any      absent             invalid         any               refused       6.3 (5)
 //	response  any      chunked or absent  valid or absent 1xx, 204, 304     none          6.3 (1)
@@ -105,6 +106,10 @@ func checkTransferEncoding(buf []byte, h *Head) error {
 			return syntax(BadTransferEncoding, at)
 		}
 		chunked = equalLower(coding, "chunked")
+	}
+	if !chunked {
+		// Where the body ends, nobody can tell, whatever codings they know: 6.3 (4) wants 400.
+		return syntax(BadTransferEncoding, at)
 	}
 	// Well-formed, such as "gzip, chunked": it could be read by somebody who knows the coding.
 	return syntax(UnknownTransferCoding, at)

@@ -108,6 +108,7 @@ func TestEachRuleOfSyntaxIsKept(t *testing.T) {
 		}},
 		{"RFC 9112, 6.3 (4): chunked is the last coding, once", 400, []string{
 			head("Transfer-Encoding: chunked, chunked\r\n"), head("Transfer-Encoding: chunked, gzip\r\n"), head("Transfer-Encoding: chunked, identity\r\n"),
+			head("Transfer-Encoding: xchunked\r\n"), head("Transfer-Encoding: chunke\r\n"), head("Transfer-Encoding: cow\r\n"),
 			head("Transfer-Encoding: identity\r\n"), head("Transfer-Encoding: identity, chunked\r\n"), head("Transfer-Encoding: \r\n"), head("Transfer-Encoding: ,chunked\r\n"),
 			head("Transfer-Encoding: chunked,\r\n"), head("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), head("Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n"),
 			head("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n"), head("Transfer-Encoding: \"chunked\"\r\n"), head("Transfer-Encoding: chunked;a=b\r\n"),
@@ -115,7 +116,7 @@ func TestEachRuleOfSyntaxIsKept(t *testing.T) {
 			head("Transfer-Encoding:\r\n chunked\r\n"), head("Transfer-Encoding : chunked\r\n"), head("Transfer Encoding: chunked\r\n"), head("Transfer-Encoding: chunked\xa0\r\n"),
 		}},
 		{"RFC 9112, 6.1: a coding that we do not know", 501, []string{
-			head("Transfer-Encoding: gzip, chunked\r\n"), head("Transfer-Encoding: xchunked\r\n"), head("Transfer-Encoding: chunke\r\n"), head("Transfer-Encoding: cow\r\n"), head("Transfer-Encoding: deflate,  chunked\r\n"),
+			head("Transfer-Encoding: gzip, chunked\r\n"), head("Transfer-Encoding: deflate,  chunked\r\n"),
 		}},
 		{"RFC 9112, 7.1: chunk-size", 400, []string{
 			chunked("\r\n\r\n"), chunked("-1\r\n"), chunked("+1\r\nx\r\n0\r\n\r\n"), chunked("0x1\r\nx\r\n0\r\n\r\n"), chunked(" 1\r\nx\r\n0\r\n\r\n"), chunked("1 \r\nx\r\n0\r\n\r\n"),
