@@ -138,14 +138,14 @@ func (p *pump) frameChunked(head []byte, v window) (out []byte, used int, err er
 	if p.trailer {
 		fields, n, err := httpparse.ParseTrailer(section, p.scanned, p.fields[:0])
 		switch {
+		case err == nil && n > maxTrailerBytes, err == httpparse.ErrNeedMore && len(section) > maxTrailerBytes:
+			return nil, used, errTrailerTooLarge
 		case err == nil:
 			used += n
 			p.done = true
 			trailers = fields
 		case err != httpparse.ErrNeedMore:
 			return nil, used, err
-		case len(section) > maxTrailerBytes:
-			return nil, used, errTrailerTooLarge
 		default:
 			p.starved, p.scanned = true, len(section)
 		}
