@@ -14,7 +14,7 @@ FAULTS   ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the static binary, bin/millrace
@@ -66,6 +66,10 @@ faults: build ## let everything around the proxy go wrong, and print what its cl
 .PHONY: bench
 bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)
 	go run ./bench/harness $(BENCH)
+
+.PHONY: conformance
+conformance: build ## hold millrace and other proxies against the RFCs, and write docs/conformance.md
+	go run ./internal/conformance/compare -millrace bin/millrace -o docs/conformance.md
 
 .PHONY: profile
 profile: ## make the profile anew that the compiler optimises by, cmd/millrace/default.pgo

@@ -8,6 +8,7 @@ wanted=(
 	nginx:nginx
 	haproxy:haproxy
 	lighttpd:lighttpd
+	apache2:apache2-bin
 	wrk:wrk
 	h2load:nghttp2-client
 	curl:curl

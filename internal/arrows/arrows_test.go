@@ -66,6 +66,12 @@ var rules = []rule{
 		to:   everything,
 		why:  "the bench measures the binary that is shipped, from outside",
 	},
+	{
+		from:  []string{"millrace/internal/conformance/..."},
+		to:    everything,
+		notTo: []string{"millrace/internal/conformance"},
+		why:   "a judge is not related to the accused: it reads HTTP with code of its own",
+	},
 
 	{
 		from: []string{"millrace/internal/faults"},
