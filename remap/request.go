@@ -11,6 +11,9 @@ import (
 type RequestFacts struct {
 	// ClientAddr is the client's IP address as text, without a port. "unix:" or empty: it has none.
 	ClientAddr []byte
+	// ChainEnd is where in buf the client's values of X-Forwarded-For end as far as they are passed on; 0 is all of
+	// them. Behind it stand ClientAddr, which is appended again, and the trusted proxies that it came by.
+	ChainEnd int
 	// Proto is the scheme that the client used: "http" or "https".
 	Proto string
 	// Body is how the body will be framed on the connection to the server.
@@ -87,7 +90,7 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 		dst = strconv.AppendInt(dst, int64(f.MaxForwards), 10)
 		dst = append(dst, crlf...)
 	}
-	dst = appendForwardedFor(dst, buf, &r.Head, f.ClientAddr)
+	dst = appendForwardedFor(dst, buf, &r.Head, f)
 	dst = append(dst, "X-Forwarded-Proto: "...)
 	dst = append(dst, f.Proto...)
 	dst = append(dst, crlf...)
@@ -151,16 +154,23 @@ func appendTarget(dst, buf []byte, r *httpparse.Request) []byte {
 	return append(dst, r.PathQuery.Of(buf)...)
 }
 
-// appendForwardedFor appends an X-Forwarded-For field of all the client's values and its address, unless there
+// appendForwardedFor appends an X-Forwarded-For field of the client's values and its address, unless there
 // are neither.
-func appendForwardedFor(dst, buf []byte, h *httpparse.Head, addr []byte) []byte {
+func appendForwardedFor(dst, buf []byte, h *httpparse.Head, facts *RequestFacts) []byte {
+	addr := facts.ClientAddr
 	begin := len(dst)
 	dst = append(dst, "X-Forwarded-For: "...)
 	values := len(dst)
 	if h.Seen.Has(httpparse.FieldXForwardedFor) {
 		for i := range h.Fields {
 			if f := &h.Fields[i]; f.ID == httpparse.FieldXForwardedFor && f.Value.Len() > 0 {
-				dst = appendListItem(dst, values, f.Value.Of(buf))
+				v := f.Value
+				if facts.ChainEnd > 0 {
+					if v = cutList(buf, v, facts.ChainEnd); v.Len() == 0 {
+						continue
+					}
+				}
+				dst = appendListItem(dst, values, v.Of(buf))
 			}
 		}
 	}
@@ -171,6 +181,18 @@ func appendForwardedFor(dst, buf []byte, h *httpparse.Head, addr []byte) []byte 
 		return dst[:begin]
 	}
 	return append(dst, crlf...)
+}
+
+// cutList returns what there is of a list before the offset end, without the comma behind it.
+func cutList(buf []byte, v httpparse.View, end int) httpparse.View {
+	if int(v.End) <= end {
+		return v
+	}
+	v.End = max(v.Start, uint32(end))
+	for v.End > v.Start && (buf[v.End-1] == ',' || isBlank(buf[v.End-1])) {
+		v.End--
+	}
+	return v
 }
 
 // appendListItem appends an item to the list that begins at dst[begin].
