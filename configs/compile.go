@@ -3,6 +3,7 @@ package configs
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"millrace/balance"
 	"millrace/loop"
@@ -17,6 +18,7 @@ type compiler struct {
 	// timeouts holds one of each: routes times listeners are many, and nearly all have the same.
 	timeouts map[loop.Timeouts]*loop.Timeouts
 	servers  int // so far, over all backends
+	rates    int // limits of requests, so far
 }
 
 func compile(r *report, f *file) *loop.Plan {
@@ -32,6 +34,15 @@ func compile(r *report, f *file) *loop.Plan {
 			HeaderBytes:  int(f.Limits.HeaderBytes.v),
 			HeaderFields: int(f.Limits.HeaderFields.v),
 			BodyBytes:    int64(f.Limits.BodyBytes.v),
+			ClientRate:   int64(f.Limits.ClientRate.v),
+
+			ConnectionsPerClient: int(f.Limits.ConnectionsPerClient.v),
+		},
+		MemoryLimit: int64(f.Server.MemoryLimit.v),
+		Privileges: loop.Privileges{
+			User:    f.Server.User.v,
+			Group:   f.Server.Group.v,
+			Sandbox: f.Server.Sandbox.v,
 		},
 	}
 	if f.AccessLog.Path.v != "off" {
@@ -62,6 +73,8 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Timeouts: c.effective(&l.Timeouts),
 		Parse:    opts.compile(),
 		Position: c.src.at(l.Address.place),
+		Guard:    c.guard(l.guard),
+		Trust:    l.trust.compile(),
 	}
 	if l.Protocol.v == "sock" {
 		listener.Backend = c.plan.Backends[l.backend]
@@ -77,6 +90,9 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	}
 	if b.RetryBudget.v > 0 {
 		backend.Budget = loop.NewRetryBudget(int(b.RetryBudget.v))
+	}
+	if d := b.DisableTime.v; d > 0 {
+		backend.RetryAfter = int((d + time.Second - 1) / time.Second)
 	}
 	var weighted []balance.Server
 	seen := make(map[endpoint]bool)
@@ -114,7 +130,7 @@ func (t *target) endpoints() []endpoint {
 }
 
 func (c *compiler) route(r *route) *loop.Route {
-	route := &loop.Route{Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items)), Trace: r.Trace.v}
+	route := &loop.Route{Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items)), Trace: r.Trace.v, Guard: c.guard(r.guard)}
 	var ofBackend *timeouts
 	if r.backend >= 0 {
 		route.Backend = c.plan.Backends[r.backend]

@@ -11,6 +11,8 @@ func (f *file) setDefaults() {
 	setDefault(&f.Server.DrainTimeout, 30*time.Second)
 	setDefault(&f.Server.Splice, "auto")
 	setDefault(&f.Server.SpliceThreshold, 64<<10)
+	setDefault(&f.Server.MemoryLimit, 0)
+	setDefault(&f.Server.Sandbox, false)
 
 	setDefault(&f.Timeouts.ClientHeader, 10*time.Second)
 	setDefault(&f.Timeouts.ClientBody, 30*time.Second)
@@ -24,6 +26,8 @@ func (f *file) setDefaults() {
 	setDefault(&f.Limits.HeaderBytes, 32<<10)
 	setDefault(&f.Limits.HeaderFields, 128)
 	setDefault(&f.Limits.BodyBytes, 0)
+	setDefault(&f.Limits.ClientRate, 240)
+	setDefault(&f.Limits.ConnectionsPerClient, 0)
 
 	f.Parseopts.setDefaults()
 
@@ -35,12 +39,15 @@ func (f *file) setDefaults() {
 			setDefault(&l.Name, l.Address.v)
 		}
 		setDefault(&l.Protocol, "http")
+		setDefault(&l.TrustedHeader, "X-Forwarded-For")
+		setDefault(&l.RateKey, "client")
 	}
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
 		setDefault(&r.Trace, false)
 		setDefault(&r.Upgrade, protocols{})
 		setDefault(&r.Connect, false)
+		setDefault(&r.RateKey, "client")
 	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")

@@ -108,6 +108,10 @@ type server struct {
 
 	Splice          value[string]    `toml:"splice"`
 	SpliceThreshold value[byteCount] `toml:"splice_threshold"`
+	MemoryLimit     value[byteCount] `toml:"memory_limit"`
+	User            value[string]    `toml:"user"`
+	Group           value[string]    `toml:"group"`
+	Sandbox         value[bool]      `toml:"sandbox"`
 }
 
 // timeouts is the table of the defaults, and of what a listener, a route or a backend says of its own.
@@ -128,6 +132,9 @@ type limits struct {
 	HeaderBytes  value[byteCount] `toml:"header_bytes"`
 	HeaderFields value[int64]     `toml:"header_fields"`
 	BodyBytes    value[byteCount] `toml:"body_bytes"`
+	ClientRate   value[byteCount] `toml:"client_rate"`
+
+	ConnectionsPerClient value[int64] `toml:"connections_per_client"`
 }
 
 type accessLog struct {
@@ -152,6 +159,16 @@ type listener struct {
 	Timeouts  timeouts      `toml:"timeouts"`
 	Parseopts parseopts     `toml:"http_parseopts"`
 
+	Allow          value[[]value[string]] `toml:"allow"`
+	Deny           value[[]value[string]] `toml:"deny"`
+	TrustedProxies value[[]value[string]] `toml:"trusted_proxies"`
+	TrustedHeader  value[string]          `toml:"trusted_header"`
+	Rate           value[string]          `toml:"rate"`
+	RateBurst      value[int64]           `toml:"rate_burst"`
+	RateKey        value[string]          `toml:"rate_key"`
+
+	guard   *guard
+	trust   *trust
 	bind    endpoint
 	backend int // index, for protocol = "sock"
 }
@@ -175,7 +192,13 @@ type route struct {
 	Upgrade   value[protocols]       `toml:"upgrade"`
 	Connect   value[bool]            `toml:"connect"`
 	Timeouts  timeouts               `toml:"timeouts"`
+	Allow     value[[]value[string]] `toml:"allow"`
+	Deny      value[[]value[string]] `toml:"deny"`
+	Rate      value[string]          `toml:"rate"`
+	RateBurst value[int64]           `toml:"rate_burst"`
+	RateKey   value[string]          `toml:"rate_key"`
 
+	guard     *guard
 	listeners []int // indexes; nil for all
 	rule      remap.Rule
 	backend   int // index

@@ -27,7 +27,11 @@ const (
 	minSplice      = 4 << 10 // a page: less than that costs more through a pipe than copied
 	maxSplice      = 1 << 30 // nothing is copied cheaper from there on
 	maxIdle        = 1_000_000
-	maxNameLength  = 64 // names go into every line of the log
+	maxNameLength  = 64       // names go into every line of the log
+	minMemory      = 32 << 20 // the program itself takes about half of it
+	maxMemory      = 1 << 50
+	maxClientRate  = 1 << 20 // it is against those who do next to nothing
+	maxRate        = 1_000_000
 )
 
 const noLimit = "0 for no limit, or "
@@ -51,11 +55,13 @@ func validate(r *report, f *file, fileLimit uint64) {
 	}
 	for _, l := range f.Listeners.items {
 		v.listener(l)
+		v.guardListener(l)
 	}
 	v.distinctNames()
 	v.distinctAddresses()
 	for _, rt := range f.Routes.items {
 		v.route(rt)
+		v.guardRoute(rt)
 	}
 	v.admin()
 	v.nothingMissing()
@@ -72,6 +78,9 @@ func (v validator) server(fileLimit uint64) {
 		v.value(s.Splice.place, `%s is not a way to splice: allowed are "auto", "on" and "off"`, quoted(s.Splice.v))
 	}
 	between(v, s.SpliceThreshold, minSplice, maxSplice, "", formatSize)
+	between(v, s.MemoryLimit, minMemory, maxMemory, "0 for 90 % of the cgroup's, or ", formatSize)
+	v.account(s.User)
+	v.account(s.Group)
 	if n := s.MaxConnections; n.ok && n.v > 0 && n.v <= maxConnections && fileLimit > 0 && uint64(n.v) > fileLimit/2 {
 		v.warn(n.place, "%d connections take up to %d file descriptors, one to the client and one to a server each, "+
 			"and the open-file limit is %d", n.v, 2*n.v, fileLimit)
@@ -86,6 +95,8 @@ func (v validator) limits() {
 	between(v, l.HeaderBytes, minHeaderBytes, maxHeaderBytes, "", formatSize)
 	between(v, l.HeaderFields, 1, maxFields, "", decimal)
 	between(v, l.BodyBytes, 1, maxBodyBytes, noLimit, formatSize)
+	between(v, l.ClientRate, 1, maxClientRate, noLimit, formatSize)
+	between(v, l.ConnectionsPerClient, 1, loop.MaxConnectionsPerClient, noLimit, decimal)
 }
 
 func (v validator) accessLog() {

@@ -40,8 +40,9 @@ func (b *buffer) moveTo(at int) {
 
 // buffers is the loop's stock.
 type buffers struct {
-	free  [len(bufferSizes)][][]byte
-	inUse int // buffers out of stock: zero when no connection waits with bytes
+	free    [len(bufferSizes)][][]byte
+	inUse   int // buffers out of stock: zero when no connection waits with bytes
+	account account
 }
 
 func (p *buffers) get(size int) []byte {
@@ -55,6 +56,7 @@ func (p *buffers) get(size int) []byte {
 			p.free[class] = p.free[class][:n-1]
 			return b
 		}
+		p.account.add(capacity)
 		return make([]byte, capacity)
 	}
 	panicf("loop: no buffer holds %d bytes", size)
@@ -65,8 +67,10 @@ func (p *buffers) put(b []byte) {
 	p.inUse--
 	for class, capacity := range bufferSizes {
 		if len(b) == capacity {
-			if (len(p.free[class])+1)*capacity <= freeBytes {
+			if (len(p.free[class])+1)*capacity <= freeBytes && p.account.keeps() {
 				p.free[class] = append(p.free[class], b)
+			} else {
+				p.account.add(-capacity)
 			}
 			return
 		}

@@ -23,6 +23,8 @@ type endpoint struct {
 	// pipe holds what goes on behind out, unseen; nil when there is nothing.
 	pipe *pipe
 
+	counted *clientSlot // where the connection counts for its client; nil: nowhere
+
 	readable bool
 	writable bool
 	// hup: the peer's FIN or a failure may be waiting behind the data, so that a short read does not mean

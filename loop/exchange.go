@@ -47,8 +47,9 @@ type exchange struct {
 	interim     int  // interim responses so far
 	drained     int  // bytes of the request body that were read and forgotten
 	fault       fault
-	attempts    int // servers that were picked
-	uncounted   int // attempts that died on a kept connection
+	attempts    int   // servers that were picked
+	uncounted   int   // attempts that died on a kept connection
+	retryAfter  int32 // seconds after which a refused client may come again; 0: it is not said
 
 	status    int
 	bytesIn   int64         // head and body, as they came
@@ -59,6 +60,9 @@ type exchange struct {
 	firstByte time.Duration // from started to the first byte of the response; -1: there was none
 	upAt      Time          // the request last made progress
 	downAt    Time          // the response last made progress
+	upDebt    Time          // how far the client is behind client_rate with its body
+	downDebt  Time          // and with the response, by what is known
+	taken     int64         // bytes of the response that the client had taken when that was last asked
 	wall      int64         // started, as nanoseconds since 1970; only with an access log
 }
 
@@ -79,6 +83,7 @@ type spares struct {
 	exchanges []*exchange
 	conns     []*backendConn
 	tunnels   []*tunnel
+	account   *account
 }
 
 // spareMax bounds each free list: a burst's memory goes back to the collector.
@@ -91,7 +96,9 @@ func (p *spares) getExchange(fields int) *exchange {
 		if cap(x.req.Fields) == fields {
 			return x
 		}
+		p.account.add(-exchangeBytes(cap(x.req.Fields)))
 	}
+	p.account.add(exchangeBytes(fields))
 	x := &exchange{}
 	x.req.Fields = make([]httpparse.Field, 0, fields)
 	x.res.Fields = make([]httpparse.Field, 0, fields)
@@ -100,10 +107,12 @@ func (p *spares) getExchange(fields int) *exchange {
 }
 
 func (p *spares) putExchange(x *exchange) {
-	if len(p.exchanges) < spareMax {
+	if len(p.exchanges) < spareMax && p.account.keeps() {
 		x.reset()
 		p.exchanges = append(p.exchanges, x)
+		return
 	}
+	p.account.add(-exchangeBytes(cap(x.req.Fields)))
 }
 
 func (p *spares) getSession() *session {
@@ -113,6 +122,7 @@ func (p *spares) getSession() *session {
 		*s = session{}
 		return s
 	}
+	p.account.add(sessionBytes)
 	return &session{}
 }
 
@@ -121,7 +131,9 @@ func (p *spares) putSession(s *session) {
 		// It stays closed until it is used again: whoever closed it may still be looking at it.
 		*s = session{stage: stageClosed}
 		p.sessions = append(p.sessions, s)
+		return
 	}
+	p.account.add(-sessionBytes)
 }
 
 func (p *spares) getConn() *backendConn {

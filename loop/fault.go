@@ -28,10 +28,13 @@ const (
 	faultNoRoute       // no route, or an excluded one
 	faultShutdown      // the drain timeout passed
 	faultTunnelIdle    // tunnel_idle
+	faultDenied        // allow, deny
+	faultRate          // rate
 
 	// The server's side.
 	faultNoServer        // none is eligible
 	faultNoDescriptor    // no descriptor or local port for a connection
+	faultNoMemory        // memory_limit
 	faultConnect         // refused, unreachable
 	faultConnectTimeout  // connect
 	faultServerClosed    // closed or reset before a response head
@@ -65,8 +68,11 @@ var faults = [...]struct {
 	faultNoRoute:         {404, true, accesslog.EndNoRoute},
 	faultShutdown:        {0, false, accesslog.EndShutdown},
 	faultTunnelIdle:      {0, false, accesslog.EndTunnelIdle},
+	faultDenied:          {403, true, accesslog.EndDenied},
+	faultRate:            {429, true, accesslog.EndRateLimited},
 	faultNoServer:        {503, true, accesslog.EndNoServer},
 	faultNoDescriptor:    {503, true, accesslog.EndNoResource},
+	faultNoMemory:        {503, false, accesslog.EndOverload},
 	faultConnect:         {502, true, accesslog.EndBackendError},
 	faultConnectTimeout:  {504, true, accesslog.EndBackendTimeout},
 	faultServerClosed:    {502, true, accesslog.EndBackendError},

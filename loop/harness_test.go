@@ -274,11 +274,12 @@ type setup struct {
 	key          Key
 	failover     Backend // its options of failing and trying again; RetryOn has its default if it is 0
 	health       *health.Check
-	logTo        string   // the access log's file; absent: one of the test's own
-	sock         bool     // the listener parses nothing
-	upgrade      *Upgrade // of every route
-	connect      bool     // likewise
-	splice       int64    // from how many bytes on; 0: not at all
+	logTo        string      // the access log's file; absent: one of the test's own
+	sock         bool        // the listener parses nothing
+	upgrade      *Upgrade    // of every route
+	connect      bool        // likewise
+	splice       int64       // from how many bytes on; 0: not at all
+	with         func(*Plan) // what else there is to say about the plan
 }
 
 // proxy is the server under test.
@@ -296,6 +297,9 @@ func (tr *trace) proxy(s setup, servers ...any) *proxy {
 	tr.Helper()
 	p := &proxy{tr: tr, said: &said{}, log: s.logTo}
 	plan := s.plan(p, servers)
+	if s.with != nil {
+		s.with(plan)
+	}
 	srv, err := Start(plan, slog.New(slog.NewTextHandler(p.said, nil)))
 	if err != nil {
 		tr.Fatalf("start: %v", err)

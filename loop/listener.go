@@ -74,6 +74,11 @@ func (a *listener) accept() {
 			l.runs.add(a)
 			return
 		}
+		if l.srv.memory.short() {
+			l.srv.outOfMemory("new clients wait", l.now)
+			a.pause()
+			return
+		}
 		if !l.srv.takeConn() {
 			a.state = acceptFull
 			l.srv.waitForConn(l)
@@ -82,7 +87,14 @@ func (a *listener) accept() {
 		fd, errno := sysAccept(a.fd, &l.peer)
 		if errno == 0 {
 			burst++
-			l.newSession(a.Listener, fd, peerAddr(&l.peer))
+			peer := peerAddr(&l.peer)
+			counted, ok := l.admit(a.Listener, peer.Addr())
+			if !ok {
+				sysClose(fd)
+				l.srv.dropConn()
+				continue
+			}
+			l.newSession(a.Listener, fd, peer, counted)
 			continue
 		}
 		l.srv.dropConn()
@@ -93,14 +105,19 @@ func (a *listener) accept() {
 			// Nothing is taken from those who are being served, idle backend connections included: a
 			// client that got in that way would find no descriptor for a connection of its own.
 			l.srv.starved(errno)
-			a.state = acceptStarved
-			l.arm(&a.retry, l.now.after(acceptPause))
+			a.pause()
 			return
 		default:
 			// The connection died in the backlog (ECONNABORTED, EPROTO, ...): the next one may be well.
 			burst++
 		}
 	}
+}
+
+// pause waits for what has run short.
+func (a *listener) pause() {
+	a.state = acceptStarved
+	a.l.arm(&a.retry, a.l.now.after(acceptPause))
 }
 
 // resumeAccept lets listeners that ran out of descriptors try again: one has just become free.

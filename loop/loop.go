@@ -104,6 +104,8 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 		now:     now,
 	}
 	l.pipes.max, l.spliceFrom = srv.pipes, srv.spliceFrom
+	l.bufs.account.memory = &srv.memory
+	l.spare.account = &l.bufs.account
 	l.sessions.next, l.sessions.prev = &l.sessions, &l.sessions
 	l.idleTimer.own, l.flushLog.own = (*idleExpirer)(l), (*logFlusher)(l)
 	if err := l.tick.open(l); err != nil {
@@ -227,6 +229,10 @@ func (l *Loop) close(e *endpoint) {
 	}
 	sysClose(e.fd)
 	e.fd = -1
+	if e.counted != nil {
+		e.counted.drop()
+		e.counted = nil
+	}
 	l.bufs.release(&e.out)
 	l.dropPipe(e)
 	l.resumeAccept()

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"millrace/balance"
@@ -23,14 +24,27 @@ type Plan struct {
 	// Splice says whether large bodies and tunnels go through pipes, and SpliceThreshold from which size on, in bytes.
 	Splice          Splice
 	SpliceThreshold int64
-	Limits          Limits
-	Listeners       []*Listener
+	// MemoryLimit is what the process may use, in bytes; 0 is no limit. Half of it is for connections and what they
+	// have in buffers.
+	MemoryLimit int64
+	Privileges  Privileges
+	Limits      Limits
+	Listeners   []*Listener
 	// Table picks the index into Routes.
 	Table    *remap.Table
 	Routes   []*Route
 	Backends []*Backend
 	// AccessLog is nil when it is off.
 	AccessLog *AccessLog
+}
+
+// Privileges is what the process gives up once its listeners are open. It is for the command to do: a Server takes no
+// notice of it.
+type Privileges struct {
+	// User and Group are names or numbers; empty: as it was started.
+	User, Group string
+	// Sandbox takes the file system away, but for what a running proxy needs of it.
+	Sandbox bool
 }
 
 // Limits bounds what a client may send.
@@ -41,6 +55,12 @@ type Limits struct {
 	HeaderFields int
 	// BodyBytes bounds a request body, in bytes; 0 is no limit.
 	BodyBytes int64
+	// ClientRate is the least that a client may send of a body, or take of a response, on the average, in bytes a
+	// second; 0 is no limit.
+	ClientRate int64
+	// ConnectionsPerClient bounds the connections of one client address, of IPv6 those of one /64, over all loops and
+	// listeners; 0 is no limit. It is at most MaxConnectionsPerClient.
+	ConnectionsPerClient int
 }
 
 // AccessLog says where records go and what they look like.
@@ -65,6 +85,10 @@ type Listener struct {
 	Parse ParseOptions
 	// Backend is set for a listener that parses nothing: each client gets a connection to one of its servers.
 	Backend *Backend
+	// Guard says whose connections are taken, and how many requests; nil: everybody's, any number.
+	Guard *Guard
+	// Trust says which peers are believed about whom they act for; nil: none.
+	Trust *Trust
 	// Position is file:line:column of the address in the configuration, for error messages.
 	Position string
 }
@@ -91,6 +115,8 @@ type Route struct {
 	Timeouts []*Timeouts
 	// Trace lets TRACE pass (RFC 9110, 9.3.8).
 	Trace bool
+	// Guard says whose requests are taken, and how many; nil: everybody's, any number.
+	Guard *Guard
 }
 
 // Backend is a named group of servers.
@@ -116,6 +142,8 @@ type Backend struct {
 	IdleMax int
 	// Health is how the servers are checked; nil: they are not.
 	Health *health.Check
+	// RetryAfter is what a client is told to wait, in seconds, when no server is eligible; 0: it is not told.
+	RetryAfter int
 }
 
 // BackendServer is one address of a backend.
@@ -148,4 +176,11 @@ type Timeouts struct {
 	BackendRead time.Duration
 	// TunnelIdle is the longest silence of a tunnel.
 	TunnelIdle time.Duration
+}
+
+// limitsRates reports whether any requests are limited.
+func (p *Plan) limitsRates() bool {
+	limits := func(g *Guard) bool { return g != nil && g.Rate != nil }
+	return slices.ContainsFunc(p.Listeners, func(l *Listener) bool { return limits(l.Guard) }) ||
+		slices.ContainsFunc(p.Routes, func(r *Route) bool { return limits(r.Guard) })
 }

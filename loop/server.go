@@ -36,6 +36,12 @@ type Server struct {
 	fullSaid    atomic.Bool
 	starvedSaid atomic.Int64 // when it was last said, as Time; 0: never
 
+	memory  memory
+	clients *clientTable // nil: connections are not limited a client
+	rates   *rateTable   // nil: no requests are limited
+	// Connections that were closed as soon as they had been accepted, and when it was last said, as Time.
+	denied, crowded, refusedSaid atomic.Int64
+
 	running sync.WaitGroup
 	checks  sync.WaitGroup
 	done    chan struct{} // closed when all loops have ended
@@ -65,6 +71,13 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 	}
 	if srv.spliceFrom, err = srv.chooseSplice(); err != nil {
 		return nil, err
+	}
+	srv.memory.setLimit(plan.MemoryLimit)
+	if limit := plan.Limits.ConnectionsPerClient; limit > 0 {
+		srv.clients = newClientTable(limit, int(srv.maxConns.Load()))
+	}
+	if plan.limitsRates() {
+		srv.rates = newRateTable()
 	}
 	if plan.AccessLog != nil {
 		w, err := accesslog.Open(plan.AccessLog.Path)

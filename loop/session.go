@@ -83,6 +83,8 @@ type session struct {
 	aborted    bool // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
 	addr       [45]byte
 	turn       turn
+	peer       netip.Addr // whom the connection comes from; not valid on a unix socket
+	behind     *client    // not nil when that is a trusted proxy
 }
 
 // turn is what a session has used of its share of the present step.
@@ -95,14 +97,18 @@ const lingerTime = 5 * time.Second
 const drainMax = 256 << 10
 
 // newSession takes over an accepted connection.
-func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort) {
+func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort, counted *clientSlot) {
 	s := l.spare.getSession()
 	s.l, s.listener = l, lis
-	s.client = endpoint{fd: fd, own: s, writable: true}
+	s.client = endpoint{fd: fd, own: s, writable: true, counted: counted}
 	s.timer.own = s
 	s.remote, s.port = peer.Addr().WithZone(""), peer.Port()
 	if peer.IsValid() {
 		s.addrLen = uint8(len(s.remote.AppendTo(s.addr[:0])))
+	}
+	s.peer = peer.Addr()
+	if lis.Trust != nil && lis.Trust.trusts(s.peer) {
+		s.behind = new(client)
 	}
 	s.prev, s.next = l.sessions.prev, &l.sessions
 	s.prev.next, s.next.prev = s, s
@@ -121,8 +127,13 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort) {
 	l.arm(&s.timer, l.now.after(lis.Timeouts.ClientIdle))
 }
 
-// clientAddr is the client's address as text; empty for a unix socket.
-func (s *session) clientAddr() []byte { return s.addr[:s.addrLen] }
+// clientAddr is the address that the present request comes from, as text; empty for a unix socket.
+func (s *session) clientAddr() []byte {
+	if s.behind != nil && s.behind.textLen > 0 {
+		return s.behind.text[:s.behind.textLen]
+	}
+	return s.addr[:s.addrLen]
+}
 
 func (s *session) ready(*endpoint) { s.step(s.l.now) }
 
@@ -208,9 +219,9 @@ func (s *session) deadline() (Time, fault) {
 	case stageTunnel:
 		return s.tunnelDeadline()
 	case stageFlush:
-		return x.downAt.after(x.timeouts.ClientWrite), faultClientTimeout
+		return s.within(x.downAt, x.timeouts.ClientWrite, x.downDebt), faultClientTimeout
 	case stageDrain:
-		return x.upAt.after(x.timeouts.ClientBody), faultNone
+		return s.within(x.upAt, x.timeouts.ClientBody, x.upDebt), faultNone
 	case stageLinger:
 		return s.stageSince.after(lingerTime), faultNone
 	}
@@ -229,12 +240,12 @@ func (s *session) relayDeadline() (Time, fault) {
 		// It is the server that keeps the client waiting.
 		up, upFault = x.upAt.after(x.timeouts.Response), faultResponseTimeout
 	default:
-		up, upFault = x.upAt.after(x.timeouts.ClientBody), faultBodyTimeout
+		up, upFault = s.within(x.upAt, x.timeouts.ClientBody, x.upDebt), faultBodyTimeout
 	}
 	down, downFault := never, faultNone
 	switch {
 	case s.client.waiting():
-		down, downFault = x.downAt.after(x.timeouts.ClientWrite), faultClientTimeout
+		down, downFault = s.within(x.downAt, x.timeouts.ClientWrite, x.downDebt), faultClientTimeout
 	case s.res == halfHead && s.req != halfBody:
 		down, downFault = max(x.upAt, x.downAt).after(x.timeouts.Response), faultResponseTimeout
 	case s.res == halfBody:
@@ -253,6 +264,11 @@ func (s *session) expire(now Time) {
 	}
 	at, f := s.deadline()
 	if at > now {
+		s.l.arm(&s.timer, at)
+		return
+	}
+	if f == faultClientTimeout && s.takes(now) {
+		at, _ = s.deadline()
 		s.l.arm(&s.timer, at)
 		return
 	}

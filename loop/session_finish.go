@@ -35,6 +35,9 @@ func (s *session) answer(f fault, now Time) bool {
 		x.persistent = false
 	}
 	x.status = verdict.status
+	if verdict.status == 503 {
+		x.retryAfter = x.comeAgain(f)
+	}
 	out := s.appendReply(s.l.scratch[:0], verdict.status)
 	s.l.scratch = out[:0]
 	if x.req.Method != httpparse.MethodHead {
@@ -74,6 +77,10 @@ func (s *session) appendReply(dst []byte, status int) []byte {
 		// RFC 9110, 15.5.6. What else passes is for the server to say.
 		dst = append(dst, "\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"...)
 	}
+	if x.retryAfter > 0 {
+		dst = append(dst, "\r\nRetry-After: "...) // RFC 9110, 10.2.3; RFC 6585, 4
+		dst = strconv.AppendInt(dst, int64(x.retryAfter), 10)
+	}
 	switch {
 	case !x.persistent:
 		dst = append(dst, "\r\nConnection: close"...)
@@ -89,6 +96,18 @@ func (s *session) appendReply(dst []byte, status int) []byte {
 	dst = append(dst, reason...)
 	return append(dst, '\n')
 }
+
+// comeAgain is what a client is told to wait, in seconds, after a fault that passes.
+func (x *exchange) comeAgain(f fault) int32 {
+	if f == faultNoServer {
+		return int32(x.backend.RetryAfter)
+	}
+	return ourShortage
+}
+
+// ourShortage is how long a client is to wait that was refused because we ran short of something, in seconds: a few
+// requests will have ended by then.
+const ourShortage = 1
 
 // replyLength is the length of the body of our own answers: the status and its reason, on a line.
 func replyLength(status int) int {
@@ -106,7 +125,7 @@ func (s *session) flush(now Time) bool {
 			return true
 		}
 		if moved {
-			x.downAt = now
+			s.took(now)
 		}
 		if s.client.waiting() {
 			return false
@@ -169,6 +188,9 @@ func (s *session) finishExchange(now Time) {
 		return
 	}
 	l.spare.putExchange(x)
+	if s.behind != nil {
+		*s.behind = client{} // the next request may be another's
+	}
 }
 
 // log writes the record of the exchange that ends.

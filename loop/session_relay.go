@@ -80,7 +80,7 @@ func (s *session) relayRequest(now Time) fault {
 		if s.bodyTooLarge() {
 			return faultBodyTooLarge
 		}
-		x.upAt = now
+		s.gave(used, now)
 		if x.up.done {
 			s.req = halfDone
 		}
@@ -109,7 +109,7 @@ func (s *session) breakRequest() {
 
 // relayResponse moves the response until there is no more of it, no room for it, or its turn is over.
 func (s *session) relayResponse(now Time) fault {
-	l, x := s.l, s.x
+	l := s.l
 	for {
 		if s.client.waiting() {
 			moved, errno := s.client.flush(l)
@@ -117,7 +117,7 @@ func (s *session) relayResponse(now Time) fault {
 				return faultClientGone
 			}
 			if moved {
-				x.downAt = now
+				s.took(now)
 			}
 			if s.client.waiting() {
 				return faultNone
@@ -130,7 +130,7 @@ func (s *session) relayResponse(now Time) fault {
 			s.yield()
 			return faultNone
 		}
-		if x.down.in.Length >= l.spliceFrom && s.res == halfBody {
+		if s.x.down.in.Length >= l.spliceFrom && s.res == halfBody {
 			switch result, f := s.spliceResponse(now); {
 			case f != faultNone || result == spliceWaits:
 				return f
@@ -164,7 +164,7 @@ func (s *session) readResponse(now Time) (window, fault) {
 	if !c.readable {
 		return window{}, faultNone
 	}
-	room := l.relay[headRoom : headRoom+relayRead]
+	room := l.readRoom()
 	if c.in.len() > 0 {
 		c.in.moveTo(0)
 		if len(c.in.room()) == 0 {

@@ -49,6 +49,9 @@ func (s *session) readHead(now Time) bool {
 			return false
 		}
 		if len(s.in.room()) == 0 {
+			if l.bufs.account.tight && s.x != nil && l.refusesNew(now) {
+				return s.fail(faultNoMemory, now)
+			}
 			l.bufs.reserve(&s.in, headRead)
 		}
 		n, errno := s.client.recv(s.in.room())
@@ -100,6 +103,9 @@ func (s *session) takeHead(n int, now Time) bool {
 	x.head, x.scanned = n, 0
 	x.persistent = x.req.Persistent()
 	x.upAt, x.downAt = now, now
+	if s.behind != nil {
+		s.believe()
+	}
 	body, err := httpparse.RequestFraming(s.in.b[:n], &x.req)
 	if err != nil {
 		return s.fail(refusal(err), now)
@@ -111,6 +117,14 @@ func (s *session) takeHead(n int, now Time) bool {
 	}
 	if x.req.Secure || !x.up.done && s.refusesBody() {
 		return s.fail(faultBadRequest, now)
+	}
+	if l := s.l; l.bufs.account.tight && l.refusesNew(now) {
+		return s.fail(faultNoMemory, now)
+	}
+	if s.listener.Guard != nil {
+		if f := s.guardListener(now); f != faultNone {
+			return s.fail(f, now)
+		}
 	}
 	s.setStage(stageRoute, now)
 	return true
@@ -160,6 +174,11 @@ func (s *session) route(now Time) bool {
 			return answered || s.fail(f, now)
 		}
 	}
+	if g := l.plan.Routes[i].Guard; g != nil {
+		if f := s.guardRoute(g, now); f != faultNone {
+			return s.fail(f, now)
+		}
+	}
 	x.backend = l.plan.Routes[i].Backend
 	x.timeouts = l.plan.Routes[i].Timeouts[s.listener.Index]
 	if upgrade := l.plan.Routes[i].Upgrade; upgrade != nil && s.asksUpgrade(upgrade) {
@@ -198,7 +217,7 @@ func (s *session) readBody() (window, fault) {
 		return window{}, faultNone
 	}
 	// What comes behind this body is the next request's, and better left in the kernel.
-	room := l.relay[headRoom : headRoom+relayRead]
+	room := l.readRoom()
 	if up.in.Kind == httpparse.BodyLength {
 		room = room[:min(int64(len(room)), up.in.Length)]
 	}
@@ -249,7 +268,7 @@ func (s *session) drain(now Time) bool {
 		if f == faultNone {
 			_, used, err := x.up.frame(l.scratch[:0], v)
 			s.consumed(v, used)
-			x.upAt = now
+			s.gave(used, now)
 			x.drained += used
 			if err == nil && x.drained <= drainMax {
 				continue

@@ -122,6 +122,9 @@ func (s *session) send(now Time) bool {
 	if x.kind == tunnelUpgrade {
 		facts.Upgrade = s.askedProtocols()
 	}
+	if s.behind != nil {
+		facts.ChainEnd = s.behind.chainEnd
+	}
 	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
 	l.scratch = head[:0]
 	out := head

@@ -46,6 +46,15 @@ func pendingError(fd int) syscall.Errno {
 	return syscall.Errno(v)
 }
 
+// sysUnsent returns how many bytes that the kernel has accepted for a socket the peer has not acknowledged.
+func sysUnsent(fd int) int64 {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0 // the connection is gone, which the next call on it shows
+	}
+	return int64(n)
+}
+
 // peerAddr reads the address that accept filled in; a unix peer has none.
 func peerAddr(sa *unix.RawSockaddrAny) netip.AddrPort {
 	switch sa.Addr.Family {

@@ -89,10 +89,16 @@ const (
 	EndBackendTimeout
 	// EndShutdown is a request that was cut off because a drain took too long.
 	EndShutdown
-	// EndNoResource is a want of our own: no descriptor, no memory.
+	// EndNoResource is a want of our own: no descriptor, no local port.
 	EndNoResource
 	// EndTunnelIdle is a tunnel that was silent for too long.
 	EndTunnelIdle
+	// EndDenied is a request of a client that may not make it.
+	EndDenied
+	// EndRateLimited is one request too many in too short a time.
+	EndRateLimited
+	// EndOverload is a request that was refused because those that are served need all the memory there is.
+	EndOverload
 )
 
 var endNames = [...]string{
@@ -107,6 +113,9 @@ var endNames = [...]string{
 	EndShutdown:       "shutdown",
 	EndNoResource:     "no_resource",
 	EndTunnelIdle:     "tunnel_idle",
+	EndDenied:         "denied",
+	EndRateLimited:    "rate_limited",
+	EndOverload:       "overload",
 }
 
 // String returns the word that $end prints.
