@@ -21,7 +21,7 @@ func TestDefaultsOfThePlan(t *testing.T) {
 	if plan.Loops != 0 || plan.MaxConnections != 0 || plan.DrainTimeout != 30*time.Second {
 		t.Errorf("server: %+v", plan)
 	}
-	if want := (loop.Limits{HeaderBytes: 32 << 10, HeaderFields: 128}); plan.Limits != want {
+	if want := (loop.Limits{HeaderBytes: 32 << 10, HeaderFields: 128, ClientRate: 240}); plan.Limits != want {
 		t.Errorf("limits: %+v", plan.Limits)
 	}
 	if plan.AccessLog == nil || plan.AccessLog.Path != "stdout" || plan.AccessLog.Format == nil {
@@ -62,6 +62,8 @@ splice_threshold = "1MiB"
 header_bytes = "8KiB"
 header_fields = 20
 body_bytes = "10MB"
+client_rate = "1KiB"
+connections_per_client = 7
 [access_log]
 path = "/var/log/millrace.log"
 format = "$status"
@@ -83,7 +85,7 @@ servers = ["10.0.0.1:81"]
 	if plan.Loops != 3 || plan.MaxConnections != 4000 || plan.DrainTimeout != 0 {
 		t.Errorf("server: %+v", plan)
 	}
-	if want := (loop.Limits{HeaderBytes: 8 << 10, HeaderFields: 20, BodyBytes: 10_000_000}); plan.Limits != want {
+	if want := (loop.Limits{HeaderBytes: 8 << 10, HeaderFields: 20, BodyBytes: 10_000_000, ClientRate: 1024, ConnectionsPerClient: 7}); plan.Limits != want {
 		t.Errorf("limits: %+v", plan.Limits)
 	}
 	if plan.AccessLog.Path != "/var/log/millrace.log" {

@@ -39,15 +39,12 @@ func (f *file) setDefaults() {
 			setDefault(&l.Name, l.Address.v)
 		}
 		setDefault(&l.Protocol, "http")
-		setDefault(&l.TrustedHeader, "X-Forwarded-For")
-		setDefault(&l.RateKey, "client")
 	}
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
 		setDefault(&r.Trace, false)
 		setDefault(&r.Upgrade, protocols{})
 		setDefault(&r.Connect, false)
-		setDefault(&r.RateKey, "client")
 	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")

@@ -170,7 +170,7 @@ func (v validator) rate(rate value[string], burst value[int64], key value[string
 	}
 	between(v, burst, 1, maxRate, "", decimal)
 	r := &loop.Rate{Burst: int(burst.v)}
-	if key.ok {
+	if key.given && key.ok {
 		switch name := strings.ToLower(key.v); {
 		case name == "client":
 		case name == "host":

@@ -124,7 +124,7 @@ func (s *session) clientIP() netip.Addr {
 	if s.behind != nil && s.behind.addr.IsValid() {
 		return s.behind.addr
 	}
-	return s.peer
+	return s.remote
 }
 
 // guardListener judges a request by the listener that it came by. The peer's own address has been judged when it

@@ -59,7 +59,10 @@ const (
 
 // Start opens the listeners of plan and serves. The listeners accept when it returns. An error leaves
 // nothing open; it names the listener, or the file, that is to blame.
-func Start(plan *Plan, log *slog.Logger) (*Server, error) {
+//
+// When all is open, and before any client is accepted, it calls the functions in opened, in order, for what can
+// be done only then, such as giving up privileges. An error of theirs is its own.
+func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error) {
 	n := plan.Loops
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
@@ -86,7 +89,13 @@ func Start(plan *Plan, log *slog.Logger) (*Server, error) {
 		}
 		srv.writer = w
 	}
-	if err := srv.open(n); err != nil {
+	err := srv.open(n)
+	for _, f := range opened {
+		if err == nil {
+			err = f()
+		}
+	}
+	if err != nil {
 		for _, l := range srv.loops {
 			l.shut()
 		}

@@ -83,8 +83,7 @@ type session struct {
 	aborted    bool // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
 	addr       [45]byte
 	turn       turn
-	peer       netip.Addr // whom the connection comes from; not valid on a unix socket
-	behind     *client    // not nil when that is a trusted proxy
+	behind     *client // not nil when that is a trusted proxy
 }
 
 // turn is what a session has used of its share of the present step.
@@ -106,8 +105,7 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort, counted *c
 	if peer.IsValid() {
 		s.addrLen = uint8(len(s.remote.AppendTo(s.addr[:0])))
 	}
-	s.peer = peer.Addr()
-	if lis.Trust != nil && lis.Trust.trusts(s.peer) {
+	if lis.Trust != nil && lis.Trust.trusts(peer.Addr()) {
 		s.behind = new(client)
 	}
 	s.prev, s.next = l.sessions.prev, &l.sessions

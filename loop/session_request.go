@@ -161,7 +161,7 @@ func (s *session) route(now Time) bool {
 	if len(normal) > 0 && &normal[0] != &path[0] {
 		l.normal = normal[:0]
 	}
-	in := remap.Incoming{Listener: s.listener.Index, Client: s.remote, Path: normal, Req: &x.req, Head: s.in.b[:x.head]}
+	in := remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: normal, Req: &x.req, Head: s.in.b[:x.head]}
 	i, ok := l.plan.Table.Match(&in)
 	if !ok || l.plan.Routes[i].Backend == nil {
 		return s.fail(faultNoRoute, now)
@@ -169,14 +169,14 @@ func (s *session) route(now Time) bool {
 	if r := remap.Readings(path, normal); r != 0 && !s.sameRoute(in, path, r, i) {
 		return s.fail(faultBadRequest, now)
 	}
-	if x.req.Method == httpparse.MethodOptions || x.req.Method == httpparse.MethodTrace {
-		if answered, f := s.countForwards(l.plan.Routes[i], now); answered || f != faultNone {
-			return answered || s.fail(f, now)
-		}
-	}
 	if g := l.plan.Routes[i].Guard; g != nil {
 		if f := s.guardRoute(g, now); f != faultNone {
 			return s.fail(f, now)
+		}
+	}
+	if x.req.Method == httpparse.MethodOptions || x.req.Method == httpparse.MethodTrace {
+		if answered, f := s.countForwards(l.plan.Routes[i], now); answered || f != faultNone {
+			return answered || s.fail(f, now)
 		}
 	}
 	x.backend = l.plan.Routes[i].Backend

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	// The test binary is the command when it is run by that name, in scripts and by exec.Command.
-	testscript.Main(m, map[string]func(){"millrace": main})
+	testscript.Main(m, map[string]func(){"millrace": main, "sandboxed": sandboxed})
 }
 
 func TestScripts(t *testing.T) {

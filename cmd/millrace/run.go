@@ -60,7 +60,13 @@ func run(path string, log *slog.Logger) error {
 	if n := plan.Loops; n > 0 && n < runtime.GOMAXPROCS(0) {
 		runtime.GOMAXPROCS(n)
 	}
-	srv, err := loop.Start(plan, log)
+	plan.MemoryLimit = limitMemory(plan.MemoryLimit, log)
+	give, err := privileges(path, plan, log)
+	if err != nil {
+		log.Error("cannot start", "error", err)
+		return failure{code: exitFailed}
+	}
+	srv, err := loop.Start(plan, log, give)
 	if err != nil {
 		log.Error("cannot start", "error", err)
 		return failure{code: exitFailed}
@@ -76,6 +82,34 @@ func run(path string, log *slog.Logger) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// privileges returns what gives up the privileges that a plan says, once everything is open. Who is to be become is looked up
+// before that.
+func privileges(path string, plan *loop.Plan, log *slog.Logger) (give func() error, err error) {
+	id, err := findIdentity(plan.Privileges)
+	if err != nil {
+		return nil, err
+	}
+	accessLog := ""
+	if a := plan.AccessLog; a != nil && a.Path != "stdout" {
+		accessLog = a.Path
+	}
+	var sockets []string
+	for _, l := range plan.Listeners {
+		if l.Path != "" {
+			sockets = append(sockets, l.Path)
+		}
+	}
+	return func() error {
+		if err := id.become(accessLog, log); err != nil {
+			return err
+		}
+		if plan.Privileges.Sandbox {
+			return enterSandbox(sandboxPermissions(path, accessLog, sockets), log)
+		}
+		return nil
+	}, nil
 }
 
 // load compiles the file at path. It returns no plan when the file is wrong, and neither a plan nor an error when
