@@ -67,7 +67,7 @@ func enterSandbox(allowed []permission, log *slog.Logger) error {
 		return fmt.Errorf("server.sandbox needs Landlock, which this kernel does not have or has turned off (%w): set sandbox = false", errno)
 	}
 	// The zone is read with the first time that is printed.
-	time.Now().Zone()
+	_, _ = time.Now().Zone()
 	handled := sandboxAccess[min(int(version), len(sandboxAccess))-1]
 	rules, _, errno := syscall.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&handled)), unsafe.Sizeof(handled), 0)
 	if errno != 0 {
