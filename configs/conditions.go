@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,9 +95,7 @@ func (v validator) conditions(c conditions) remap.Rule {
 	if v.notEmpty(*c.query, "request") {
 		rule.Query = v.queryPairs(c.query.v)
 	}
-	if v.notEmpty(*c.clients, "client") {
-		rule.Clients = v.networks(c.clients.v)
-	}
+	rule.Clients = v.prefixes(*c.clients)
 	return rule
 }
 
@@ -142,35 +139,6 @@ func (v validator) queryPairs(list []value[string]) (pairs []remap.Pair) {
 		pairs = append(pairs, remap.Pair{Name: name, Value: text})
 	}
 	return pairs
-}
-
-// networks parses networks and single addresses.
-func (v validator) networks(list []value[string]) (networks []netip.Prefix) {
-	for _, n := range list {
-		network, wrong := parseNetwork(n.v)
-		if wrong != "" {
-			v.value(n.place, "%s", wrong)
-		}
-		networks = append(networks, network)
-	}
-	return networks
-}
-
-func parseNetwork(s string) (network netip.Prefix, wrong string) {
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), ""
-	}
-	p, err := netip.ParsePrefix(s)
-	switch {
-	case err != nil:
-		return p, quoted(s) + ` is not a network: allowed are an address, such as "192.0.2.1", and an address with the length of its prefix, such as "10.0.0.0/8" or "2001:db8::/32"`
-	case p.Masked() != p:
-		return p, quoted(s) + " has bits set behind its prefix: write " + quoted(p.Masked().String())
-	case p.Addr().Is4In6():
-		return p, quoted(s) + " is an IPv4 network in an IPv6 one: write the IPv4 network"
-	}
-	return p, ""
 }
 
 func listed(list []value[string], s string) bool {

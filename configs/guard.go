@@ -154,9 +154,6 @@ var ratePattern = regexp.MustCompile(`^([0-9]+)/(s|m|h)$`)
 
 var ratePeriods = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}
 
-// fieldName is what the name of a field looks like (RFC 9110, 5.1).
-var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
-
 // rate reads the three keys of a limit on requests.
 func (v validator) rate(rate value[string], burst value[int64], key value[string]) *loop.Rate {
 	if rate.absent() {
@@ -175,7 +172,7 @@ func (v validator) rate(rate value[string], burst value[int64], key value[string
 		case name == "client":
 		case name == "host":
 			r.Key = loop.RateByHost
-		case fieldName.MatchString(name) && len(name) <= maxNameLength:
+		case tokens.MatchString(name) && len(name) <= maxNameLength:
 			r.Key, r.Field = loop.RateByField, []byte(name)
 		default:
 			v.value(key.place, `%s is not a key: allowed are "client", "host" and the name of a field`, quoted(key.v))

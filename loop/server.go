@@ -89,7 +89,7 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 		}
 		srv.writer = w
 	}
-	err := srv.open(n)
+	err = srv.open(n)
 	for _, f := range opened {
 		if err == nil {
 			err = f()

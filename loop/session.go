@@ -74,7 +74,7 @@ type session struct {
 	t          *tunnel      // in a tunnel, or on the way to one that nothing is read for; x is its
 	timer      timer
 	stageSince Time
-	remote     netip.Addr // the client's; the zero value on a unix socket
+	remote     netip.Addr // whom the connection comes from; not valid on a unix socket
 	port       uint16
 	addrLen    uint8
 	stage      stage

@@ -130,7 +130,7 @@ func (s *session) switchProtocols(v window, n int, now Time) fault {
 // leads to a server of the route's backend: the host that is named only chooses the route.
 func (s *session) routeConnect(now Time) bool {
 	l, x := s.l, s.x
-	i, ok := l.plan.Table.Match(&remap.Incoming{Listener: s.listener.Index, Client: s.remote, Path: slash, Req: &x.req, Head: s.in.b[:x.head]})
+	i, ok := l.plan.Table.Match(&remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: slash, Req: &x.req, Head: s.in.b[:x.head]})
 	if !ok || !l.plan.Routes[i].Connect {
 		return s.fail(faultMethod, now)
 	}
@@ -138,6 +138,11 @@ func (s *session) routeConnect(now Time) bool {
 		// RFC 9110, 9.3.6: it has no content. Who takes it for content and who for the tunnel's first bytes
 		// would not agree.
 		return s.fail(faultBadRequest, now)
+	}
+	if g := l.plan.Routes[i].Guard; g != nil {
+		if f := s.guardRoute(g, now); f != faultNone {
+			return s.fail(f, now)
+		}
 	}
 	x.backend = l.plan.Routes[i].Backend
 	x.timeouts = l.plan.Routes[i].Timeouts[s.listener.Index]
