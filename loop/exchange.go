@@ -5,6 +5,7 @@ import (
 
 	"millrace/balance"
 	"millrace/httpparse"
+	"millrace/remap"
 )
 
 // exchange is everything about one request and its response. A session has one from the first byte of a
@@ -28,6 +29,9 @@ type exchange struct {
 	target   balance.Index
 	picked   bool // target is taken and has to be given back
 	tried    balance.Tried
+
+	trip      *remap.Trip // how request and response are edited; nil: not at all
+	spareTrip *remap.Trip // its memory, kept from one exchange to the next
 
 	reqBody httpparse.Framing
 	up      pump // request body
@@ -73,7 +77,7 @@ func (x *exchange) reset() {
 	if cap(target) > headRead {
 		target = nil
 	}
-	*x = exchange{tried: tried, connected: -1, firstByte: -1, sentTarget: target}
+	*x = exchange{tried: tried, connected: -1, firstByte: -1, sentTarget: target, spareTrip: x.spareTrip}
 	x.req.Fields, x.res.Fields, x.up.fields, x.down.fields = req, res, up, down
 }
 

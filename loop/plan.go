@@ -89,6 +89,9 @@ type Listener struct {
 	Guard *Guard
 	// Trust says which peers are believed about whom they act for; nil: none.
 	Trust *Trust
+	// Scheme is that of the URLs by which clients know what is here: "https" where TLS ends before us, else "http".
+	// Empty is "http".
+	Scheme string
 	// Position is file:line:column of the address in the configuration, for error messages.
 	Position string
 }
@@ -117,6 +120,8 @@ type Route struct {
 	Trace bool
 	// Guard says whose requests are taken, and how many; nil: everybody's, any number.
 	Guard *Guard
+	// Edits is what is changed in requests and responses; nil: nothing.
+	Edits *remap.Edits
 }
 
 // Backend is a named group of servers.
@@ -152,6 +157,9 @@ type BackendServer struct {
 	ID int
 	// Name is the address as text: ip:port, or unix:/path.
 	Name string
+	// Host is what a Host field says that is about this server: the name or address as it was configured, with the
+	// port unless it is 80; "localhost" for a unix socket.
+	Host string
 	// Address is valid for TCP; else Path is a unix socket's path.
 	Address netip.AddrPort
 	Path    string

@@ -47,6 +47,8 @@ type pump struct {
 
 	payload int64 // body bytes so far, without framing
 	fields  []httpparse.Field
+	// trip, unless it is nil, says which trailer fields do not pass: what is edited in a head must not come behind it.
+	trip *remap.Trip
 }
 
 // start begins a body that arrives as in says, to leave in chunks or as bare bytes.
@@ -149,6 +151,9 @@ func (p *pump) frameChunked(head []byte, v window) (out []byte, used int, err er
 		default:
 			p.starved, p.scanned = true, len(section)
 		}
+	}
+	if p.trip != nil {
+		trailers = p.trip.FilterTrailer(section, trailers)
 	}
 	if pieces <= 1 && len(trailers) == 0 {
 		return p.emit(head, v, first), used, nil

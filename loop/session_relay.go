@@ -313,9 +313,16 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 	}
 	x.down.start(body, out.Kind == httpparse.BodyChunked)
 	s.res = halfBody
-	facts := remap.ResponseFacts{Body: out, Close: !x.persistent, KeepAlive: x.persistent && old}
+	facts := remap.ResponseFacts{Body: out, Close: !x.persistent, KeepAlive: x.persistent && old, Trip: s.attempt()}
 	h := remap.AppendResponse(l.scratch[:0], head, &x.res, &facts)
 	l.scratch = h[:0]
+	if x.trip != nil {
+		if x.trip.Refused {
+			s.res = halfHead
+			return faultBadResponse
+		}
+		x.down.trip = x.trip
+	}
 	return s.relayBody(h, v.from(n), now)
 }
 

@@ -115,7 +115,7 @@ func (s *session) takeHead(n int, now Time) bool {
 	if limit := s.l.plan.Limits.BodyBytes; limit > 0 && body.Kind == httpparse.BodyLength && body.Length > limit {
 		return s.fail(faultBodyTooLarge, now)
 	}
-	if x.req.Secure || !x.up.done && s.refusesBody() {
+	if x.req.Secure && s.listener.scheme() != "https" || !x.up.done && s.refusesBody() {
 		return s.fail(faultBadRequest, now)
 	}
 	if l := s.l; l.bufs.account.tight && l.refusesNew(now) {
@@ -181,6 +181,10 @@ func (s *session) route(now Time) bool {
 	}
 	x.backend = l.plan.Routes[i].Backend
 	x.timeouts = l.plan.Routes[i].Timeouts[s.listener.Index]
+	if e := l.plan.Routes[i].Edits; e != nil {
+		s.beginTrip(e)
+		x.up.trip = x.trip
+	}
 	if upgrade := l.plan.Routes[i].Upgrade; upgrade != nil && s.asksUpgrade(upgrade) {
 		x.kind, x.upgrade = tunnelUpgrade, upgrade
 	}

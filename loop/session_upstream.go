@@ -118,7 +118,11 @@ func (s *session) dialFailed(errno syscall.Errno, now Time) bool {
 // send gives the head, and what is there of the body, to the server in one write.
 func (s *session) send(now Time) bool {
 	l, x, c := s.l, s.x, s.origin
-	facts := remap.RequestFacts{ClientAddr: s.clientAddr(), Proto: "http", Body: x.reqBody, Target: x.sentTarget, MaxForwards: x.forwards, CountForwards: x.counted}
+	facts := remap.RequestFacts{
+		ClientAddr: s.clientAddr(), Proto: s.listener.scheme(), Body: x.reqBody,
+		Target: x.sentTarget, MaxForwards: x.forwards, CountForwards: x.counted,
+		Trip: s.attempt(),
+	}
 	if x.kind == tunnelUpgrade {
 		facts.Upgrade = s.askedProtocols()
 	}
@@ -127,6 +131,9 @@ func (s *session) send(now Time) bool {
 	}
 	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
 	l.scratch = head[:0]
+	if x.trip != nil && x.trip.Refused {
+		return s.fail(faultBadRequest, now)
+	}
 	out := head
 	if s.in.len() > 0 && !x.up.done {
 		v := window{s.in.b, s.in.r, s.in.w, false}

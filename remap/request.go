@@ -28,6 +28,8 @@ type RequestFacts struct {
 	// Upgrade is the value of the Upgrade field, which is sent with the connection option that it needs; empty: it
 	// is not sent.
 	Upgrade []byte
+	// Trip is how the request is edited; nil: not at all.
+	Trip *Trip
 }
 
 // requestDrop is what the client's own fields lose. Host, Content-Length and X-Forwarded-* are written anew;
@@ -49,21 +51,30 @@ const requestDrop = hopByHop |
 // with its address at the end; X-Forwarded-Proto, X-Host and X-Forwarded-Host, which replace the client's; and
 // framing and persistence.
 //
+// With a Trip, what its Edits say is changed. The caller looks at Trip.Refused then.
+//
 // The version is HTTP/1.1. A request for no host at all, which HTTP/1.0 allows, is sent as HTTP/1.0 without
 // Host: there is nothing true that a Host field could say.
 func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byte {
 	authority := r.Authority.Of(buf)
 	chunked := f.Body.Kind == httpparse.BodyChunked
 	old := len(authority) == 0
+	t := f.Trip
 
 	dst = append(dst, r.MethodName.Of(buf)...)
 	dst = append(dst, ' ')
+	begin := len(dst)
 	if len(f.Target) > 0 {
 		dst = append(dst, f.Target...)
 	} else {
 		dst = appendTarget(dst, buf, r)
 	}
-	if old {
+	if t != nil {
+		mid := len(dst)
+		t.beginRequest(dst[begin:])
+		dst = moveDown(t.appendTarget(dst, dst[begin:]), begin, mid)
+		dst = t.appendVersionAndHost(dst, old)
+	} else if old {
 		dst = append(dst, " HTTP/1.0\r\n"...)
 	} else {
 		dst = append(dst, " HTTP/1.1\r\nHost: "...)
@@ -83,23 +94,29 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 	if f.CountForwards {
 		drop |= set(httpparse.FieldMaxForwards)
 	}
-	dst = appendFields(dst, buf, &r.Head, drop)
+	if t == nil {
+		dst = appendFields(dst, buf, &r.Head, drop)
+	} else {
+		dst = t.appendRequestFields(dst, drop)
+	}
 
 	if f.CountForwards {
 		dst = append(dst, "Max-Forwards: "...)
 		dst = strconv.AppendInt(dst, int64(f.MaxForwards), 10)
 		dst = append(dst, crlf...)
 	}
-	dst = appendForwardedFor(dst, buf, &r.Head, f)
-	dst = append(dst, "X-Forwarded-Proto: "...)
-	dst = append(dst, f.Proto...)
-	dst = append(dst, crlf...)
-	if len(authority) > 0 {
-		dst = append(dst, "X-Host: "...)
-		dst = append(dst, authority...)
-		dst = append(dst, "\r\nX-Forwarded-Host: "...)
-		dst = append(dst, authority...)
+	if t == nil || t.Edits.o.XForwarded == ForwardAppend {
+		dst = appendForwardedFor(dst, buf, &r.Head, f)
+		dst = append(dst, "X-Forwarded-Proto: "...)
+		dst = append(dst, f.Proto...)
 		dst = append(dst, crlf...)
+		if len(authority) > 0 {
+			dst = append(dst, "X-Host: "...)
+			dst = append(dst, authority...)
+			dst = append(dst, "\r\nX-Forwarded-Host: "...)
+			dst = append(dst, authority...)
+			dst = append(dst, crlf...)
+		}
 	}
 
 	switch f.Body.Kind {

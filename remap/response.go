@@ -17,6 +17,8 @@ type ResponseFacts struct {
 	KeepAlive bool
 	// Upgrade is the value of the Upgrade field of a 101, which is sent with the connection option that it needs.
 	Upgrade []byte
+	// Trip is how the response is edited; nil: not at all. Interim responses are not.
+	Trip *Trip
 }
 
 // AppendResponse appends the head of a response as it is sent to a client. Buf is what r was parsed from, and
@@ -43,7 +45,11 @@ func AppendResponse(dst, buf []byte, r *httpparse.Response, f *ResponseFacts) []
 	if r.Status != 407 {
 		drop |= set(httpparse.FieldProxyAuthenticate) // RFC 9110, 11.7.1: a challenge to the next client only
 	}
-	dst = appendFields(dst, buf, &r.Head, drop)
+	if t := f.Trip; t == nil {
+		dst = appendFields(dst, buf, &r.Head, drop)
+	} else {
+		dst = t.appendResponseFields(dst, buf, r, drop)
+	}
 
 	switch {
 	case f.Body.Kind == httpparse.BodyChunked:

@@ -1,0 +1,67 @@
+package loop
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/remap"
+)
+
+// scheme is that of the URLs that clients use.
+func (l *Listener) scheme() string {
+	if l.Scheme == "" {
+		return "http"
+	}
+	return l.Scheme
+}
+
+// beginTrip prepares what the edits of the request's route need to know.
+func (s *session) beginTrip(e *remap.Edits) {
+	x := s.x
+	if x.spareTrip == nil {
+		x.spareTrip = new(remap.Trip)
+	}
+	t := x.spareTrip
+	t.Begin(e)
+	t.Req, t.Scheme = &x.req, s.listener.scheme()
+	t.ClientAddr, t.ClientPort = s.clientAddr(), s.port
+	if e.NeedsLocal() {
+		t.Local = s.appendLocal(t.Local)
+	}
+	x.trip = t
+}
+
+// appendLocal appends the address that the client has connected to. Only a listener on all addresses has to ask.
+func (s *session) appendLocal(dst []byte) []byte {
+	lis := s.listener
+	if lis.Path != "" {
+		return append(append(dst, "unix:"...), lis.Path...)
+	}
+	if lis.Address.Port() != 0 && !lis.Address.Addr().IsUnspecified() {
+		return lis.Address.AppendTo(dst)
+	}
+	local, err := unix.Getsockname(s.client.fd)
+	if err != nil {
+		return dst // the connection has been reset, and what is written now reaches nobody
+	}
+	switch local := local.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(local.Addr), uint16(local.Port)).AppendTo(dst)
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(local.Addr).Unmap(), uint16(local.Port)).AppendTo(dst)
+	}
+	return dst
+}
+
+// attempt tells the trip, if there is one, about the present attempt.
+func (s *session) attempt() *remap.Trip {
+	x := s.x
+	if x.trip == nil {
+		return nil
+	}
+	server := x.backend.Servers[x.target]
+	x.trip.Head = s.in.b[:x.head]
+	x.trip.Server, x.trip.ServerHost = server.Name, server.Host
+	return x.trip
+}

@@ -1,0 +1,123 @@
+package remap
+
+import "millrace/httpparse"
+
+// appendEdited appends the fields of a head that are not in drop and that no Connection field takes away, edited. Each
+// run of neighbours that pass as they are is copied in one piece, as appendRuns does.
+func (t *Trip) appendEdited(dst, buf []byte, h *httpparse.Head, drop httpparse.FieldSet, s *side, response bool) []byte {
+	if len(s.fields) == 0 {
+		return appendFields(dst, buf, h, drop)
+	}
+	var names connectionNames
+	var named *connectionNames
+	if h.ConnNames {
+		named = &names
+		named.collect(buf, h)
+	}
+	fields := h.Fields
+	kept := 0
+	for i := range fields {
+		f := &fields[i]
+		name := f.Name.Of(buf)
+		stays := drop.Has(f.ID) || named != nil && named.has(buf, name)
+		var edit *fieldEdit
+		if !stays {
+			if edit = s.find(name); edit == nil {
+				continue
+			}
+		}
+		if kept < i {
+			dst = append(dst, buf[fields[kept].Name.Start:f.Name.Start]...)
+		}
+		kept = i + 1
+		if !stays && !edit.remove {
+			dst = t.appendField(dst, name, f.Value.Of(buf), edit, response)
+		}
+	}
+	if kept < len(fields) {
+		dst = append(dst, buf[fields[kept].Name.Start:lineEnd(buf, fields[len(fields)-1].Value)]...)
+	}
+	return dst
+}
+
+// appendField appends a field with its value edited.
+func (t *Trip) appendField(dst, name, value []byte, edit *fieldEdit, response bool) []byte {
+	line := len(dst)
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	begin := len(dst)
+	switch edit.content {
+	case plainText:
+		dst = append(dst, value...)
+	case cookieContent:
+		dst = t.appendCookie(dst, value)
+	default:
+		done := false
+		if response {
+			dst, done = t.appendReversed(dst, value)
+		}
+		switch {
+		case done:
+		case edit.content == uriContent:
+			dst = t.appendMappedURI(dst, value, response)
+		default:
+			dst = append(dst, value...)
+		}
+	}
+	dst = t.applyRules(dst, begin, edit.rewrite, edit.substitute)
+	return t.endLine(dst, line, begin, response)
+}
+
+// appendLines appends the lines that edits set and add.
+func (t *Trip) appendLines(dst []byte, s *side, response bool) []byte {
+	for i := range s.lines {
+		l := &s.lines[i]
+		line := len(dst)
+		dst = append(dst, l.Name...)
+		dst = append(dst, ": "...)
+		begin := len(dst)
+		dst = l.Value.append(dst, t, &t.groups, false)
+		if len(dst) == begin {
+			dst = dst[:line] // nothing to say
+			continue
+		}
+		dst = t.endLine(dst, line, begin, response)
+	}
+	return dst
+}
+
+// endLine ends the line that begins at dst[line], and whose value, which edits have made, at dst[begin]. It is the one
+// place that every value passes: what would not be one is never sent.
+func (t *Trip) endLine(dst []byte, line, begin int, response bool) []byte {
+	if httpparse.ValidFieldValue(dst[begin:]) && len(dst) <= maxEditedHead {
+		return append(dst, crlf...)
+	}
+	if !response || len(dst) > maxEditedHead {
+		t.Refused = true
+	}
+	return dst[:line]
+}
+
+// appendResponseFields appends the server's fields but those in drop, edited, and the lines that edits add.
+func (t *Trip) appendResponseFields(dst, buf []byte, r *httpparse.Response, drop httpparse.FieldSet) []byte {
+	e := t.Edits
+	t.Refused, t.status = false, r.Status
+	dst = t.appendEdited(dst, buf, &r.Head, drop, &e.response, true)
+	if e.response.own {
+		dst = t.appendVia(dst, r.Version)
+	}
+	return t.appendLines(dst, &e.response, true)
+}
+
+// FilterTrailer takes those fields out of a trailer section that edits have to do with, in either direction: what the
+// head must not say, or says differently, must not come behind the body. It works in place.
+func (t *Trip) FilterTrailer(buf []byte, fields []httpparse.Field) []httpparse.Field {
+	kept := fields[:0]
+	for _, f := range fields {
+		name := f.Name.Of(buf)
+		if t.Edits.request.find(name) == nil && t.Edits.response.find(name) == nil {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}

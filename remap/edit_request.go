@@ -1,0 +1,309 @@
+package remap
+
+import (
+	"bytes"
+
+	"millrace/httpparse"
+)
+
+// appendTarget appends the target that the server gets. raw is what it would be without edits.
+func (t *Trip) appendTarget(dst []byte, raw []byte) []byte {
+	e := t.Edits
+	if !e.editsTarget || len(raw) == 1 && raw[0] == '*' {
+		return append(dst, raw...)
+	}
+	begin := len(dst)
+	dst = t.appendPath(dst)
+	if i := bytes.IndexByte(raw, '?'); i >= 0 {
+		dst = append(dst, raw[i:]...)
+	}
+	if len(e.o.MapURLPath) > 0 {
+		mid := len(dst)
+		dst = moveDown(t.appendMappedPath(dst, dst[begin:mid], false), begin, mid)
+	}
+	dst = t.applyRules(dst, begin, e.path, e.pathSub)
+	dst = rooted(dst, begin)
+	if !httpparse.ValidTarget(dst[begin:]) {
+		t.Refused = true
+	}
+	return dst
+}
+
+// appendPath appends the path that the server gets, encoded, with StripPrefix and BackendPath applied.
+func (t *Trip) appendPath(dst []byte) []byte {
+	e, path := t.Edits, t.path
+	switch b := e.o.BackendPath; {
+	case b != nil && e.matched > 0:
+		dst = append(dst, b.text...)
+		path = path[min(e.matched, len(path)):]
+	case b != nil:
+		begin := len(dst)
+		dst = b.append(dst, t, &t.groups, true)
+		if _, variables := b.Literal(); variables {
+			return rooted(dst, begin)
+		}
+	case e.o.StripPrefix != "" && isBelow(path, e.o.StripPrefix):
+		path = path[len(e.o.StripPrefix):]
+	}
+	begin := len(dst)
+	dst = appendEncoded(dst, path)
+	if e.o.BackendPath != nil {
+		return dst
+	}
+	return rooted(dst, begin)
+}
+
+// applyRules applies rules to dst[begin:]: the first of rewrite whose pattern is found in it, then each of substitute.
+func (t *Trip) applyRules(dst []byte, begin int, rewrite, substitute []RewriteRule) []byte {
+	for i := range rewrite {
+		r := &rewrite[i]
+		text := dst[begin:]
+		ends := r.Pattern.FindSubmatchIndex(text)
+		if ends == nil {
+			continue
+		}
+		mid := len(dst)
+		dst = r.Value.append(dst, t, &matched{text: text, ends: ends}, false)
+		dst = moveDown(dst, begin, mid)
+		break
+	}
+	for i := range substitute {
+		dst = t.substitute(dst, begin, &substitute[i])
+		if len(dst) > maxEditedHead {
+			break
+		}
+	}
+	return dst
+}
+
+// substitute replaces what a rule's pattern matches in dst[begin:], everywhere.
+func (t *Trip) substitute(dst []byte, begin int, r *RewriteRule) []byte {
+	text := dst[begin:]
+	all := r.Pattern.FindAllSubmatchIndex(text, -1)
+	if all == nil {
+		return dst
+	}
+	mid, done := len(dst), 0
+	for _, ends := range all {
+		dst = append(dst, text[done:ends[0]]...)
+		dst = r.Value.append(dst, t, &matched{text: text, ends: ends}, false)
+		done = ends[1]
+		if len(dst) > maxEditedHead {
+			t.Refused = true
+			break
+		}
+	}
+	dst = append(dst, text[done:]...)
+	return moveDown(dst, begin, mid)
+}
+
+func (e *Edits) editsHost() bool {
+	return e.o.ChangeHost || len(e.o.MapHostRequest) > 0 || len(e.host.rewrite)+len(e.host.substitute) > 0
+}
+
+// appendHost appends the host that the server is asked for; nothing if there is none.
+func (t *Trip) appendHost(dst []byte) []byte {
+	e := t.Edits
+	authority := t.Req.Authority.Of(t.Head)
+	if !e.editsHost() {
+		return append(dst, authority...)
+	}
+	begin := len(dst)
+	switch {
+	case e.o.ChangeHost && e.o.Host != "":
+		dst = append(dst, e.o.Host...)
+	case e.o.ChangeHost:
+		dst = append(dst, t.ServerHost...)
+	case len(authority) == 0:
+		return dst
+	default:
+		if to, _ := t.mapHost(t.clientHost, false); to != nil {
+			authority = to
+		}
+		dst = append(dst, authority...)
+	}
+	dst = t.applyRules(dst, begin, e.host.rewrite, e.host.substitute)
+	if !httpparse.ValidAuthority(dst[begin:]) {
+		t.Refused = true
+	}
+	return dst
+}
+
+// appendRequestFields appends the client's fields but those in drop, edited, and the lines that edits add.
+func (t *Trip) appendRequestFields(dst []byte, drop httpparse.FieldSet) []byte {
+	e := t.Edits
+	dst = t.appendEdited(dst, t.Head, &t.Req.Head, drop&^e.keep, &e.request, false)
+	if e.request.own {
+		dst = t.appendOwnRequest(dst)
+	}
+	return t.appendLines(dst, &e.request, false)
+}
+
+// appendOwnRequest appends the fields that say whom the request comes from and by whom.
+func (t *Trip) appendOwnRequest(dst []byte) []byte {
+	o := &t.Edits.o
+	authority := t.Req.Authority.Of(t.Head)
+	if o.XForwarded == ForwardOverwrite {
+		if len(t.ClientAddr) > 0 {
+			dst = appendLine(dst, "X-Forwarded-For", t.ClientAddr)
+		}
+		dst = appendLine(dst, "X-Forwarded-Proto", stringBytes(t.Scheme))
+		if len(authority) > 0 {
+			dst = appendLine(dst, "X-Host", authority)
+			dst = appendLine(dst, "X-Forwarded-Host", authority)
+		}
+	}
+	if o.Forwarded != 0 {
+		dst = t.appendForwarded(dst)
+	}
+	if o.Via == ViaOn || o.Via == ViaFull {
+		dst = t.appendVia(dst, t.Req.Version)
+	}
+	if o.RequestID != "" {
+		dst = appendLine(dst, o.RequestID, t.requestID())
+	}
+	return dst
+}
+
+func appendLine(dst []byte, name string, value []byte) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, crlf...)
+}
+
+// appendVia appends a Via field for a message of version v (RFC 9110, 7.6.3).
+func (t *Trip) appendVia(dst []byte, v httpparse.Version) []byte {
+	o := &t.Edits.o
+	dst = append(dst, "Via: "...)
+	dst = append(dst, '0'+byte(v/10), '.', '0'+byte(v%10), ' ')
+	if o.ServerName != "" {
+		dst = append(dst, o.ServerName...)
+	} else {
+		dst = append(dst, product...)
+	}
+	if o.Via == ViaFull {
+		dst = append(dst, " ("+product+")"...)
+	}
+	return append(dst, crlf...)
+}
+
+// appendForwarded appends a Forwarded field (RFC 7239): what the client has sent, else what its X-Forwarded-For says, and
+// an element of our own.
+func (t *Trip) appendForwarded(dst []byte) []byte {
+	o := &t.Edits.o
+	dst = append(dst, "Forwarded: "...)
+	begin := len(dst)
+	if o.XForwarded != ForwardOverwrite {
+		dst = appendHeader(dst, t.Head, &t.Req.Head, "forwarded")
+		if len(dst) == begin {
+			dst = t.appendSeed(dst, begin)
+		}
+	}
+	if len(dst) > begin {
+		dst = append(dst, ", "...)
+	}
+	element := len(dst)
+	if o.Forwarded&ForwardedFor != 0 {
+		dst = append(dst, "for="...)
+		switch {
+		case len(t.ClientAddr) == 0:
+			dst = append(dst, "unknown"...) // RFC 7239, 6.2
+		case bytes.IndexByte(t.ClientAddr, ':') >= 0:
+			dst = append(dst, `"[`...)
+			dst = append(dst, t.ClientAddr...)
+			dst = append(dst, `]"`...)
+		default:
+			dst = append(dst, t.ClientAddr...)
+		}
+	}
+	if o.Forwarded&ForwardedBy != 0 && len(t.Local) > 0 {
+		dst = appendSemicolon(dst, element)
+		dst = append(dst, "by="...)
+		dst = appendQuoted(dst, t.Local)
+	}
+	if o.Forwarded&ForwardedProto != 0 {
+		dst = appendSemicolon(dst, element)
+		dst = append(dst, "proto="...)
+		dst = append(dst, t.Scheme...)
+	}
+	if authority := t.Req.Authority.Of(t.Head); o.Forwarded&ForwardedHost != 0 && len(authority) > 0 {
+		dst = appendSemicolon(dst, element)
+		dst = append(dst, "host="...)
+		dst = appendQuoted(dst, authority)
+	}
+	if len(dst) == element { // of host alone, of a client that has named none
+		dst = append(dst, "for=unknown"...)
+	}
+	return append(dst, crlf...)
+}
+
+func appendSemicolon(dst []byte, begin int) []byte {
+	if len(dst) > begin {
+		return append(dst, ';')
+	}
+	return dst
+}
+
+// appendSeed appends the items of the client's X-Forwarded-For as elements of Forwarded (RFC 7239, 7.4).
+func (t *Trip) appendSeed(dst []byte, begin int) []byte {
+	h := &t.Req.Head
+	for i := range h.Fields {
+		if h.Fields[i].ID != httpparse.FieldXForwardedFor {
+			continue
+		}
+		rest := h.Fields[i].Value.Of(t.Head)
+		for more := true; more; {
+			var item []byte
+			item, rest, more = bytes.Cut(rest, comma)
+			if item = bytes.Trim(item, " \t"); len(item) == 0 {
+				continue
+			}
+			dst = appendListItem(dst, begin, forEquals)
+			if bytes.Count(item, colon) > 1 && item[0] != '[' {
+				// An IPv6 address. One colon is before the port of an IPv4 address.
+				dst = append(dst, `"[`...)
+				dst = appendQuotedText(dst, item)
+				dst = append(dst, `]"`...)
+			} else {
+				dst = appendQuoted(dst, item)
+			}
+		}
+	}
+	return dst
+}
+
+var comma, colon, forEquals = []byte(","), []byte(":"), []byte("for=")
+
+// appendQuoted appends a quoted-string (RFC 9110, 5.6.4).
+func appendQuoted(dst, text []byte) []byte {
+	dst = append(dst, '"')
+	dst = appendQuotedText(dst, text)
+	return append(dst, '"')
+}
+
+func appendQuotedText(dst, text []byte) []byte {
+	for _, c := range text {
+		if c == '"' || c == '\\' {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// appendVersionAndHost appends the rest of the request line, and Host. old: the client has asked for no host.
+func (t *Trip) appendVersionAndHost(dst []byte, old bool) []byte {
+	if old {
+		dst = append(dst, " HTTP/1.0\r\n"...)
+	} else {
+		dst = append(dst, " HTTP/1.1\r\n"...)
+	}
+	line := len(dst)
+	dst = append(dst, "Host: "...)
+	begin := len(dst)
+	if dst = t.appendHost(dst); len(dst) == begin {
+		return dst[:line]
+	}
+	return append(dst, crlf...)
+}
