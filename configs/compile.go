@@ -72,6 +72,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Path:     l.bind.path,
 		Timeouts: c.effective(&l.Timeouts),
 		Parse:    opts.compile(),
+		Scheme:   l.Scheme.v,
 		Position: c.src.at(l.Address.place),
 		Guard:    c.guard(l.guard),
 		Trust:    l.trust.compile(),
@@ -103,7 +104,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 				continue
 			}
 			seen[e] = true
-			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Address: e.tcp, Path: e.path})
+			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Address: e.tcp, Path: e.path})
 			weighted = append(weighted, t.member(e))
 			c.servers++
 		}
@@ -143,6 +144,7 @@ func (c *compiler) route(r *route) *loop.Route {
 		}
 	}
 	route.Connect = r.Connect.v
+	route.Edits = remap.NewEdits(r.edits)
 	for i, l := range c.f.Listeners.items {
 		route.Timeouts[i] = c.effective(&r.Timeouts, ofBackend, &l.Timeouts)
 	}

@@ -68,6 +68,8 @@ func (d decoder) field(raw any, n *node, p place, name string, dst reflect.Value
 		d.strings(raw, n, p, dst)
 	case *value[protocols]:
 		d.protocols(raw, n, p, dst)
+	case *value[[]row]:
+		d.rows(raw, n, p, dst)
 	case interface {
 		add() any
 		base() *section
@@ -147,6 +149,27 @@ func (d decoder) protocols(raw any, n *node, p place, dst *value[protocols]) {
 		}
 		return protocols{any: v}, wrong
 	})
+}
+
+// rows reads an array of arrays of strings. Those that are none are left out.
+func (d decoder) rows(raw any, n *node, p place, dst *value[[]row]) {
+	*dst = value[[]row]{place: p, given: true}
+	list, ok := raw.([]any)
+	if !ok {
+		d.value(p, `%s is not an array of arrays: write [["...", "..."], ...]`, describe(raw))
+		return
+	}
+	dst.ok = true
+	for i, raw := range list {
+		e := n.element(i)
+		p := place{fmt.Sprintf("%s[%d]", p.key, i), e.keyAt, e.at}
+		var items value[[]value[string]]
+		d.strings(raw, e, p, &items)
+		if items.ok {
+			dst.v = append(dst.v, row{p, items.v})
+		}
+		dst.ok = dst.ok && items.ok
+	}
 }
 
 // tables reads an array of tables, and reports whether it is one.

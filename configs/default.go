@@ -13,6 +13,7 @@ func (f *file) setDefaults() {
 	setDefault(&f.Server.SpliceThreshold, 64<<10)
 	setDefault(&f.Server.MemoryLimit, 0)
 	setDefault(&f.Server.Sandbox, false)
+	setDefault(&f.Server.Name, "")
 
 	setDefault(&f.Timeouts.ClientHeader, 10*time.Second)
 	setDefault(&f.Timeouts.ClientBody, 30*time.Second)
@@ -39,12 +40,18 @@ func (f *file) setDefaults() {
 			setDefault(&l.Name, l.Address.v)
 		}
 		setDefault(&l.Protocol, "http")
+		setDefault(&l.Scheme, "http")
 	}
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
 		setDefault(&r.Trace, false)
 		setDefault(&r.Upgrade, protocols{})
 		setDefault(&r.Connect, false)
+		setDefault(&r.PreserveHost, true)
+		setDefault(&r.XForwarded, "append")
+		setDefault(&r.Via, "off")
+		setDefault(&r.RequestID, "")
+		setDefault(&r.HTTPSRemap, false)
 	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")

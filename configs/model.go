@@ -44,6 +44,12 @@ type protocols struct {
 	list []value[string]
 }
 
+// row is an array of strings in an array of them.
+type row struct {
+	place
+	items []value[string]
+}
+
 // byteCount is a number of bytes.
 type byteCount int64
 
@@ -105,6 +111,7 @@ type server struct {
 	Loops          value[int64]         `toml:"loops"`
 	MaxConnections value[int64]         `toml:"max_connections"`
 	DrainTimeout   value[time.Duration] `toml:"drain_timeout"`
+	Name           value[string]        `toml:"name"`
 
 	Splice          value[string]    `toml:"splice"`
 	SpliceThreshold value[byteCount] `toml:"splice_threshold"`
@@ -156,6 +163,7 @@ type listener struct {
 	Address   value[string] `toml:"address"`
 	Protocol  value[string] `toml:"protocol"`
 	Backend   value[string] `toml:"backend"`
+	Scheme    value[string] `toml:"scheme"`
 	Timeouts  timeouts      `toml:"timeouts"`
 	Parseopts parseopts     `toml:"http_parseopts"`
 
@@ -198,10 +206,41 @@ type route struct {
 	RateBurst value[int64]           `toml:"rate_burst"`
 	RateKey   value[string]          `toml:"rate_key"`
 
+	PreserveHost          value[bool]            `toml:"preserve_host"`
+	ReplaceHTTPHost       value[string]          `toml:"replace_http_host"`
+	XForwarded            value[string]          `toml:"x_forwarded"`
+	Forwarded             value[[]value[string]] `toml:"forwarded"`
+	Via                   value[string]          `toml:"via"`
+	RequestID             value[string]          `toml:"request_id"`
+	StripPrefix           value[string]          `toml:"strip_prefix"`
+	BackendPath           value[string]          `toml:"backend_path"`
+	MapURLPath            value[[]row]           `toml:"map_urlpath"`
+	MapURLPathHostInclude value[[]value[string]] `toml:"map_urlpath_resp_host_include"`
+	MapURLPathHostExclude value[[]value[string]] `toml:"map_urlpath_resp_host_exclude"`
+	MapHostRequest        value[[]row]           `toml:"map_host_request"`
+	MapHostResponse       value[[]row]           `toml:"map_host_response"`
+	HTTPSRemap            value[bool]            `toml:"https_remap"`
+	Reverse               value[[]row]           `toml:"reverse"`
+	ReverseCookieDomain   value[[]row]           `toml:"reverse_cookie_domain"`
+	ReverseCookiePath     value[[]row]           `toml:"reverse_cookie_path"`
+	Request               fieldEdits             `toml:"request"`
+	Response              fieldEdits             `toml:"response"`
+
 	guard     *guard
+	edits     remap.EditOptions
 	listeners []int // indexes; nil for all
 	rule      remap.Rule
 	backend   int // index
+}
+
+// fieldEdits is the table of what is changed in the fields of requests, or of responses.
+type fieldEdits struct {
+	section
+	Set        value[[]value[string]] `toml:"set"`
+	Add        value[[]value[string]] `toml:"add"`
+	Remove     value[[]value[string]] `toml:"remove"`
+	Rewrite    value[[]row]           `toml:"rewrite"`
+	Substitute value[[]row]           `toml:"substitute"`
 }
 
 // routeNot is the table of conditions that a request must not meet.

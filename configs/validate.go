@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"millrace/balance"
+	"millrace/httpparse"
 	"millrace/internal/accesslog"
 	"millrace/loop"
 )
@@ -73,6 +74,9 @@ func (v validator) server(fileLimit uint64) {
 	s := &v.f.Server
 	between(v, s.Loops, 1, maxLoops, "0 for one a CPU, or ", decimal)
 	between(v, s.MaxConnections, 1, maxConnections, "0 to derive it from the open-file limit, or ", decimal)
+	if s.Name.given && s.Name.ok && s.Name.v != "" && !httpparse.ValidAuthority([]byte(s.Name.v)) {
+		v.value(s.Name.place, `%s is not a name of a host: allowed are "proxy.example.org", with a port if it is needed, and "" for none`, quoted(s.Name.v))
+	}
 	between(v, s.DrainTimeout, minTimeout, maxTimeout, noLimit, formatDuration)
 	if _, known := splices[s.Splice.v]; s.Splice.ok && !known {
 		v.value(s.Splice.place, `%s is not a way to splice: allowed are "auto", "on" and "off"`, quoted(s.Splice.v))
@@ -199,6 +203,12 @@ func (v validator) listener(l *listener) {
 	if !l.Protocol.ok {
 		return
 	}
+	if l.Scheme.ok && l.Scheme.v != "http" && l.Scheme.v != "https" {
+		v.value(l.Scheme.place, `%s is not a scheme: allowed are "http" and "https"`, quoted(l.Scheme.v))
+	}
+	if l.Scheme.given && l.Protocol.v == "sock" {
+		v.key(l.Scheme.place, `has no effect with protocol = "sock", which parses nothing`)
+	}
 	switch l.Protocol.v {
 	case "http":
 		if l.Backend.given {
@@ -321,6 +331,7 @@ func (v validator) route(r *route) {
 		v.missing(r.place, "backend", "is missing: name a [backend.NAME], or set exclude = true")
 	}
 	v.tunnels(r, excluded)
+	v.edits(r, excluded)
 	switch {
 	case !excluded:
 		v.timeouts(&r.Timeouts, "a route", func(s scope) bool { return s&ofRoute != 0 })

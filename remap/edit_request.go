@@ -23,7 +23,7 @@ func (t *Trip) appendTarget(dst []byte, raw []byte) []byte {
 	}
 	dst = t.applyRules(dst, begin, e.path, e.pathSub)
 	dst = rooted(dst, begin)
-	if !httpparse.ValidTarget(dst[begin:]) {
+	if !httpparse.ValidTarget(dst[begin:]) || len(dst) > maxEditedHead {
 		t.Refused = true
 	}
 	return dst
@@ -69,9 +69,6 @@ func (t *Trip) applyRules(dst []byte, begin int, rewrite, substitute []RewriteRu
 	}
 	for i := range substitute {
 		dst = t.substitute(dst, begin, &substitute[i])
-		if len(dst) > maxEditedHead {
-			break
-		}
 	}
 	return dst
 }
@@ -79,7 +76,7 @@ func (t *Trip) applyRules(dst []byte, begin int, rewrite, substitute []RewriteRu
 // substitute replaces what a rule's pattern matches in dst[begin:], everywhere.
 func (t *Trip) substitute(dst []byte, begin int, r *RewriteRule) []byte {
 	text := dst[begin:]
-	all := r.Pattern.FindAllSubmatchIndex(text, -1)
+	all := r.Pattern.FindAllSubmatchIndex(text, maxMatches)
 	if all == nil {
 		return dst
 	}
@@ -89,8 +86,7 @@ func (t *Trip) substitute(dst []byte, begin int, r *RewriteRule) []byte {
 		dst = r.Value.append(dst, t, &matched{text: text, ends: ends}, false)
 		done = ends[1]
 		if len(dst) > maxEditedHead {
-			t.Refused = true
-			break
+			break // whoever ends the line refuses it
 		}
 	}
 	dst = append(dst, text[done:]...)
@@ -123,7 +119,7 @@ func (t *Trip) appendHost(dst []byte) []byte {
 		dst = append(dst, authority...)
 	}
 	dst = t.applyRules(dst, begin, e.host.rewrite, e.host.substitute)
-	if !httpparse.ValidAuthority(dst[begin:]) {
+	if !httpparse.ValidAuthority(dst[begin:]) || len(dst) > maxEditedHead {
 		t.Refused = true
 	}
 	return dst
@@ -134,7 +130,9 @@ func (t *Trip) appendRequestFields(dst []byte, drop httpparse.FieldSet) []byte {
 	e := t.Edits
 	dst = t.appendEdited(dst, t.Head, &t.Req.Head, drop&^e.keep, &e.request, false)
 	if e.request.own {
-		dst = t.appendOwnRequest(dst)
+		if dst = t.appendOwnRequest(dst); len(dst) > maxEditedHead {
+			t.Refused = true // a short X-Forwarded-For is a long Forwarded
+		}
 	}
 	return t.appendLines(dst, &e.request, false)
 }

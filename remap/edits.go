@@ -460,5 +460,9 @@ func findRequestID(buf []byte, h *httpparse.Head, name string) (id httpparse.Vie
 	return id
 }
 
-// maxEditedHead bounds a head that edits have made, in bytes. A template can name what a client has sent many times.
-const maxEditedHead = 3 << 20
+// maxEditedHead bounds what edits make of a head, in bytes: half as much again as the largest that is taken. A template
+// can name what a client has sent many times.
+const maxEditedHead = 3 << 19
+
+// maxMatches bounds how often a rule replaces in one value. An empty pattern matches at every byte.
+const maxMatches = 1000

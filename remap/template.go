@@ -234,6 +234,9 @@ func (m *matched) append(dst []byte, group int, encode bool) []byte {
 // append appends what the template comes to. encode is for a place in a URL.
 func (t *Template) append(dst []byte, x *Trip, m *matched, encode bool) []byte {
 	for i := range t.parts {
+		if len(dst) > maxEditedHead {
+			return dst // whoever ends the line refuses it
+		}
 		p := &t.parts[i]
 		switch p.variable {
 		case varText:
