@@ -163,6 +163,11 @@ func (d decoder) rows(raw any, n *node, p place, dst *value[[]row]) {
 	for i, raw := range list {
 		e := n.element(i)
 		p := place{fmt.Sprintf("%s[%d]", p.key, i), e.keyAt, e.at}
+		if _, isArray := raw.([]any); !isArray {
+			d.value(p, `%s is not an array, and this is an array of them: write [["...", "..."], ...]`, describe(raw))
+			dst.ok = false
+			return
+		}
 		var items value[[]value[string]]
 		d.strings(raw, e, p, &items)
 		if items.ok {
