@@ -365,7 +365,7 @@ func (v validator) fieldEdits(r *route, table *fieldEdits, out *remap.FieldEdits
 
 // fieldLine checks "Name: value".
 func (v validator) fieldLine(r *route, h value[string], scope remap.TemplateScope, response bool) (l remap.FieldLine, ok bool) {
-	name, text, found := strings.Cut(h.v, ":")
+	name, _, found := strings.Cut(h.v, ":")
 	if !found {
 		v.value(h.place, `%s is not a header: write "Name: value"`, quoted(h.v))
 		return l, false
@@ -378,7 +378,7 @@ func (v validator) fieldLine(r *route, h value[string], scope remap.TemplateScop
 	for begin < len(h.v) && (h.v[begin] == ' ' || h.v[begin] == '\t') {
 		begin++
 	}
-	text = strings.TrimRight(h.v[begin:], " \t")
+	text := strings.TrimRight(h.v[begin:], " \t")
 	t, err := remap.ParseTemplate(text, scope)
 	if wrong, bad := errors.AsType[*remap.TemplateError](err); bad {
 		v.value(v.within(h.place, h.v, begin+wrong.Offset), "%s", wrong.Message)

@@ -24,6 +24,21 @@
 // What describes the connection rather than the message stays behind and is written anew for the other side:
 // framing, persistence, and whatever a Connection field names.
 //
+// # Edits
+//
+// A route may change more: Edits are compiled from EditOptions when a configuration is loaded, and applied where a head
+// is written, in the same pass. A Trip holds what they know of an exchange, and what the response needs of its request:
+//
+//	trip.Begin(edits)
+//	trip.Req, trip.Scheme = &req, "http"
+//	...
+//	trip.Head, trip.Server = head, server // for each attempt
+//	out = remap.AppendRequest(out[:0], head, &req, &remap.RequestFacts{..., Trip: trip})
+//	// trip.Refused: 400
+//
+// Without a Trip nothing is edited, and a head costs what it did. Patterns and their groups are the one thing that
+// allocates.
+//
 // # What a Connection field cannot take away
 //
 // RFC 9110, 7.6.1 has an intermediary remove every field that a Connection field names, and forbids a sender
@@ -36,6 +51,6 @@
 //
 // Routes whose conditions are neither a host nor how the path begins are tried one after the other: an extension, a
 // pattern that does not begin with "^/...". Hosts are compared as text: two spellings of one IPv6 address are two
-// hosts. A path is not percent-encoded anew: what goes to the server is the target as it was received, while
-// the normal form only chooses the route.
+// hosts. Unless edits change it, a path is not percent-encoded anew: what goes to the server is the target as it
+// was received, while the normal form only chooses the route.
 package remap

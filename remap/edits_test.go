@@ -10,17 +10,16 @@ import (
 
 // exchange is a request and its response through edits.
 type exchange struct {
-	t        *testing.T
-	o        EditOptions
-	trip     Trip
-	scheme   string
-	version  string // of the client's request; "1.1" if empty
-	host     string // "-": none
-	head     []byte
-	req      *httpparse.Request
-	reqText  string // what the server got
-	refused  bool
-	response httpparse.Response
+	t       *testing.T
+	o       EditOptions
+	trip    Trip
+	scheme  string
+	version string // of the client's request; "1.1" if empty
+	host    string // "-": none
+	head    []byte
+	req     *httpparse.Request
+	reqText string // what the server got
+	refused bool
 }
 
 // send has a request edited: a request line without its version, and fields without Host.
