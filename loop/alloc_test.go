@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"millrace/balance"
+	"millrace/remap"
 )
 
 // rawConn is a blocking socket and a buffer: what a client or an origin needs to take part in a measurement
@@ -96,6 +97,7 @@ func TestARequestAllocatesNothing(t *testing.T) {
 		{"behind an interim response", get("/"), hints103 + ok("fine")},
 		{"for a proxy's path", "GET http://a.example/x/../y HTTP/1.1\r\nHost: b\r\nConnection: x\r\nX: y\r\nX-Forwarded-For: 10.1.1.1\r\n\r\n", ok("fine")},
 		{"of an old client", "GET /x HTTP/1.0\r\nHost: a.example\r\nConnection: keep-alive\r\n\r\n", ok("fine")},
+		{"edited", get("/xxx/1"), "HTTP/1.1 302 Found\r\nLocation: http://int.example.net/yyy/1\r\nContent-Length: 0\r\n\r\n"},
 	}
 	tests = append(tests,
 		struct{ name, request, response string }{"balanced by its path", "GET /x/../y?z HTTP/1.1\r\nHost: A.example\r\n\r\n", ok("fine")},
@@ -112,6 +114,16 @@ func TestARequestAllocatesNothing(t *testing.T) {
 			members: []balance.Server{{}, {Status: balance.Standby}},
 		},
 	}
+	edits := edited(remap.EditOptions{
+		MapHostRequest:  []remap.Mapping{{From: "-", To: "int.example.net"}},
+		MapHostResponse: []remap.Mapping{{From: "-", To: "-"}},
+		MapURLPath:      []remap.Mapping{{From: "/xxx", To: "/yyy"}},
+		Forwarded:       remap.ForwardedFor | remap.ForwardedHost,
+		Request: remap.FieldEdits{
+			Set:    []remap.FieldLine{{Name: "X-Client", Value: text(t, "$client_addr $client_port")}},
+			Remove: []string{"X-Secret"},
+		},
+	})
 	for i, test := range tests {
 		for _, record := range []string{"", "combined", "json"} {
 			n := 10000
@@ -126,6 +138,9 @@ func TestARequestAllocatesNothing(t *testing.T) {
 				tr := newTrace(t)
 				o := tr.origin()
 				s := balanced[test.name]
+				if test.name == "edited" {
+					s.change = edits
+				}
 				s.record, s.logTo = record, "/dev/null"
 				servers := []any{o}
 				for range len(s.members) - 1 {

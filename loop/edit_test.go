@@ -185,6 +185,10 @@ func TestTheSchemeOfAListener(t *testing.T) {
 	wantField(tr, x.wantRequest("GET /", "").Header, "X-Forwarded-Proto", "https")
 	x.send("HTTP/1.1 302 Found\r\nLocation: /in/x\r\nContent-Length: 0\r\n\r\n")
 	wantField(tr, c.want(302, "").Header, "Location", "https://a.example/m/x")
+	c.send("GET https://a.example/y HTTP/1.1\r\nHost: a.example\r\n\r\n")
+	x.wantRequest("GET /y", "")
+	x.send(ok("fine"))
+	c.want(200, "fine")
 }
 
 // TestWhatAListenerOnAllAddressesIsCalled asks the kernel which address a client has connected to.

@@ -526,6 +526,16 @@ func TestProxyPass(t *testing.T) {
 	}
 }
 
+// TestEditsBeginWithTheTargetToSend: where the target has been brought into another form, that is what edits change.
+func TestEditsBeginWithTheTargetToSend(t *testing.T) {
+	in := head("GET /a\\b/c?%7e HTTP/1.1", "Host: h")
+	trip := Trip{Edits: NewEdits(EditOptions{StripPrefix: "/a"}), Head: []byte(in), Req: parseRequest(t, in), Scheme: "http"}
+	f := RequestFacts{Proto: "http", Target: []byte("/a/b/c?~"), Trip: &trip}
+	if out := string(AppendRequest(nil, []byte(in), trip.Req, &f)); !strings.HasPrefix(out, "GET /b/c?~ HTTP/1.1\r\n") || trip.Refused {
+		t.Errorf("got %q", out)
+	}
+}
+
 // TestRewrite goes through the examples of lighttpd 1.5.
 func TestRewrite(t *testing.T) {
 	rule := func(name, pattern, value string) RewriteRule {
