@@ -369,7 +369,17 @@ type Trip struct {
 
 // Begin makes t ready for another exchange. What the caller has to say is set after it.
 func (t *Trip) Begin(e *Edits) {
-	*t = Trip{Edits: e, Local: t.Local[:0], clientHost: t.clientHost[:0], path: t.path[:0]}
+	*t = Trip{Edits: e, Local: t.Local[:0], clientHost: keepRoom(t.clientHost), path: keepRoom(t.path)}
+}
+
+// maxRoom bounds what a Trip keeps of each of its buffers, in bytes: one long path is not remembered for ever.
+const maxRoom = 4 << 10
+
+func keepRoom(b []byte) []byte {
+	if cap(b) > maxRoom {
+		return nil
+	}
+	return b[:0]
 }
 
 // beginRequest looks at the client's head, once an attempt. target is what the server would get without edits.
