@@ -139,7 +139,7 @@ func TestARequestAllocatesNothing(t *testing.T) {
 				o := tr.origin()
 				s := balanced[test.name]
 				if test.name == "edited" {
-					s.change = edits
+					s.with = edits
 				}
 				s.record, s.logTo = record, "/dev/null"
 				servers := []any{o}

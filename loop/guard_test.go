@@ -310,3 +310,42 @@ func TestOneClientsBucketsOfTwoLimitsAreTwo(t *testing.T) {
 		c.wantError("GET", 429)
 	}
 }
+
+func TestForwardedIsSeededWithWhatComesBeforeTheClient(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	o.echo("Forwarded: ")
+	p := tr.proxy(setup{with: func(plan *Plan) {
+		plan.Listeners[0].Trust = &Trust{Proxies: addrs("127.0.0.7/32", "10.0.0.0/8")}
+		edited(remap.EditOptions{Forwarded: remap.ForwardedFor})(plan)
+	}}, o)
+	c := p.dialFrom("127.0.0.7")
+	c.send("GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 10.0.0.9, 192.0.2.1, 10.0.0.1\r\n\r\n")
+	c.want(200, `Forwarded: for="10.0.0.9", for=192.0.2.1`)
+}
+
+func TestCONNECTIsForThoseWhoMayCome(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{
+		connect: true, record: "$status $end",
+		with: func(plan *Plan) { plan.Routes[0].Guard = &Guard{Deny: addrs("127.0.0.1/32")} },
+	}, o)
+	connect := "CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n"
+	c := p.dialFrom("127.0.0.1")
+	c.send(connect + "early")
+	if res := c.wantError("CONNECT", 403); !res.Close {
+		t.Error("the connection is kept")
+	}
+	c.wantGone()
+	c.Close()
+	d := p.dialFrom("127.0.0.2")
+	d.send(connect)
+	x := o.accept()
+	d.wantHead()
+	x.send("hello")
+	d.wantBytes("hello")
+	x.reset()
+	d.wantGone()
+	p.wantRecords("403 denied", "200 backend_error")
+}

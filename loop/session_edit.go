@@ -26,6 +26,10 @@ func (s *session) beginTrip(e *remap.Edits) {
 	t.Begin(e)
 	t.Req, t.Scheme = &x.req, s.listener.scheme()
 	t.ClientAddr, t.ClientPort = s.clientAddr(), s.port
+	t.ChainEnd = 0
+	if s.behind != nil {
+		t.ChainEnd = s.behind.chainEnd
+	}
 	if e.NeedsLocal() {
 		t.Local = s.appendLocal(t.Local)
 	}

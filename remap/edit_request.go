@@ -250,7 +250,11 @@ func (t *Trip) appendSeed(dst []byte, begin int) []byte {
 		if h.Fields[i].ID != httpparse.FieldXForwardedFor {
 			continue
 		}
-		rest := h.Fields[i].Value.Of(t.Head)
+		v := h.Fields[i].Value
+		if t.ChainEnd > 0 {
+			v = cutList(t.Head, v, t.ChainEnd) // the rest is the client, who comes next, and those who are believed
+		}
+		rest := v.Of(t.Head)
 		for more := true; more; {
 			var item []byte
 			item, rest, more = bytes.Cut(rest, comma)

@@ -346,6 +346,8 @@ type Trip struct {
 	// ClientAddr is the client's address as text, without a port, and ClientPort its port; empty and 0 on a unix socket.
 	ClientAddr []byte
 	ClientPort uint16
+	// ChainEnd is as in RequestFacts.
+	ChainEnd int
 	// Scheme is that of the URLs that clients use: "http" or "https".
 	Scheme string
 	// Local is the address that the client has connected to, as ip:port or unix:/path.
