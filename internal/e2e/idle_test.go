@@ -40,6 +40,11 @@ path = "off"
 `, wanted, clientIdle)))
 	if m := regexp.MustCompile(`"accepted":(\d+)`).FindStringSubmatch(p.out.String()); m != nil {
 		t.Logf("max_connections = %d, and the proxy says that it accepts %s", wanted, m[1])
+		accepted, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = min(n, accepted)
 	}
 
 	gather(t, 100, listen, "/small").leave() // what the first requests need is there then

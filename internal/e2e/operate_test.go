@@ -114,9 +114,11 @@ func TestUnixSockets(t *testing.T) {
 	if want := strings.Repeat("a small answer\n", 2); out != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
-	if requests, connections, _ := o.logged(t); requests != 2 || connections != 1 {
-		t.Errorf("the origin got %d requests on %d connections, want 2 on 1", requests, connections)
-	}
+	// It writes its log behind its answers.
+	eventually(t, 5*time.Second, "the origin's log has two requests on one connection", func() bool {
+		requests, connections, _ := o.logged(t)
+		return requests == 2 && connections == 1
+	})
 
 	// A socket that a killed process left behind is nobody's.
 	p.kill()
