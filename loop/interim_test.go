@@ -193,6 +193,23 @@ func TestAFinalAnswerInsteadOfContinueEndsTheConnection(t *testing.T) {
 	})
 }
 
+// TestHintsAreNoContinue: a client that waits for 100 still does behind a 103, and its next request is not the body.
+func TestHintsAreNoContinue(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{}, o)
+	c := p.dial()
+	c.send("PUT /u HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	x := o.accept()
+	x.wantHead()
+	x.send(hints103 + "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+	c.wantBytes(hints103)
+	if res := c.wantTo("PUT", 401, ""); !res.Close {
+		t.Error("the connection is kept, and whatever comes next is taken for the body")
+	}
+	c.wantEnd()
+}
+
 func TestOurOwnAnswerInsteadOfContinueEndsTheConnection(t *testing.T) {
 	tr := newTrace(t)
 	p := tr.proxy(setup{}, tr.refusing())

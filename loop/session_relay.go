@@ -252,7 +252,9 @@ func (s *session) relayInterim(v window, n int, now Time) fault {
 	if x.interim++; x.interim > maxInterim || x.res.Status == 101 || saysBody(v.base[v.r:v.r+n], &x.res) {
 		return faultBadResponse
 	}
-	x.waitsFor100 = false
+	if x.res.Status == 100 {
+		x.waitsFor100 = false // by another interim response the body is not asked for
+	}
 	x.upAt, x.downAt = now, now
 	f := faultNone
 	if x.req.Version >= httpparse.HTTP11 {
