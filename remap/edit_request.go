@@ -23,10 +23,18 @@ func (t *Trip) appendTarget(dst []byte, raw []byte) []byte {
 	}
 	dst = t.applyRules(dst, begin, e.path, e.pathSub)
 	dst = rooted(dst, begin)
-	if !httpparse.ValidTarget(dst[begin:]) || len(dst) > maxEditedHead {
+	if !httpparse.ValidTarget(dst[begin:]) || len(dst) > maxEditedHead || climbs(dst[begin:]) {
 		t.Refused = true
 	}
 	return dst
+}
+
+// climbs reports whether the path of a target has a dot segment in any reading that a server may have of it. The path
+// that edits begin with has none in its normal form. One in what they end with has been put together, as by a prefix
+// /static and the path /static../x, or read otherwise before: it would lead out of where edits have put the path.
+func climbs(target []byte) bool {
+	path, _, _ := bytes.Cut(target, questionMark)
+	return readings(path)&readDots != 0
 }
 
 // appendPath appends the path that the server gets, encoded, with StripPrefix and BackendPath applied.
