@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+
+	"millrace/httpparse"
 )
 
 // conditions are those of a Rule, made ready for matching.
@@ -115,7 +117,14 @@ func compilePairs(list []Pair) []pair {
 func (p *pair) inFields(s *subject) bool {
 	for i := range s.Req.Fields {
 		f := &s.Req.Fields[i]
-		if f.Name.Len() == len(p.name) && bytes.EqualFold(f.Name.Of(s.Head), p.name) && p.value.match(f.Value.Of(s.Head)) {
+		if f.Name.Len() != len(p.name) || !bytes.EqualFold(f.Name.Of(s.Head), p.name) {
+			continue
+		}
+		value := f.Value
+		if f.ID == httpparse.FieldHost {
+			value = s.Req.Authority // which overrides it in absolute-form (RFC 9112, 3.2.2)
+		}
+		if p.value.match(value.Of(s.Head)) {
 			return true
 		}
 	}

@@ -111,3 +111,19 @@ func TestGlob(t *testing.T) {
 		}
 	}
 }
+
+// TestTheHostIsThatOfTheRequest: in absolute-form, what Host says is ignored (RFC 9112, 3.2.2), by everybody.
+func TestTheHostIsThatOfTheRequest(t *testing.T) {
+	x := exchange{t: t, host: "evil.example", o: EditOptions{Request: FieldEdits{Set: []FieldLine{{"X-Asked", template(t, "$http_host")}}}}}
+	x.send("GET http://good.example/")
+	if got := x.got("X-Asked"); got != "good.example" {
+		t.Errorf("$http_host is %q", got)
+	}
+	in := Incoming{Path: []byte("/"), Req: x.req, Head: x.head}
+	if _, ok := New([]Rule{{Headers: []Pair{{"Host", "evil.example"}}}}).Match(&in); ok {
+		t.Error("a route was chosen by a Host that does not count")
+	}
+	if _, ok := New([]Rule{{Headers: []Pair{{"host", "good.*"}}}}).Match(&in); !ok {
+		t.Error("a route was not chosen by the host of the request")
+	}
+}

@@ -177,6 +177,9 @@ func (s TemplateScope) variable(name string) (p part, wrong string) {
 		}
 	}
 	if header, ok := strings.CutPrefix(name, headerVariable); ok && header != "" {
+		if strings.EqualFold(header, "host") {
+			return part{variable: varHost}, "" // Host does not count in absolute-form (RFC 9112, 3.2.2)
+		}
 		return part{variable: varHeader, text: strings.ToLower(strings.ReplaceAll(header, "_", "-"))}, ""
 	}
 	return p, fmt.Sprintf("there is no variable $%s: there are %s", name, s.names())
