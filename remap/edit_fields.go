@@ -110,14 +110,44 @@ func (t *Trip) appendResponseFields(dst, buf []byte, r *httpparse.Response, drop
 }
 
 // FilterTrailer takes those fields out of a trailer section that edits have to do with, in either direction: what the
-// head must not say, or says differently, must not come behind the body. It works in place.
+// head must not say, or says differently, must not come behind the body. Nor must what is the same name to CGI, since
+// underscores pass in trailers. It works in place.
 func (t *Trip) FilterTrailer(buf []byte, fields []httpparse.Field) []httpparse.Field {
 	kept := fields[:0]
 	for _, f := range fields {
 		name := f.Name.Of(buf)
-		if t.Edits.request.find(name) == nil && t.Edits.response.find(name) == nil {
+		if !t.Edits.request.concerns(name) && !t.Edits.response.concerns(name) {
 			kept = append(kept, f)
 		}
 	}
 	return kept
+}
+
+// concerns reports whether there are edits for the fields of a name, with dashes or underscores.
+func (s *side) concerns(name []byte) bool {
+	for i := range s.fields {
+		if equalDashed(name, s.fields[i].name) {
+			return true
+		}
+	}
+	return false
+}
+
+// equalDashed is equalName with underscores of the field's name taken for dashes.
+func equalDashed(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, c := range name {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			c |= 0x20
+		case c == '_':
+			c = '-'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
 }

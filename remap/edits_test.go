@@ -770,7 +770,7 @@ func TestNoEdits(t *testing.T) {
 
 func TestTrailersAreEditedToo(t *testing.T) {
 	e := NewEdits(EditOptions{Request: FieldEdits{Remove: []string{"X-User"}}})
-	section := []byte("X-user: root\r\nX-Sum: 1\r\n\r\n")
+	section := []byte("X-user: root\r\nX_User: root\r\nX-Sum: 1\r\n\r\n") // one name to CGI
 	fields, _, err := httpparse.ParseTrailer(section, 0, make([]httpparse.Field, 0, 8))
 	if err != nil {
 		t.Fatal(err)
