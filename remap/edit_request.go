@@ -202,6 +202,9 @@ func (t *Trip) appendForwarded(dst []byte) []byte {
 	begin := len(dst)
 	if o.XForwarded != ForwardOverwrite {
 		dst = appendHeader(dst, t.Head, &t.Req.Head, "forwarded")
+		if opensQuote(dst[begin:]) {
+			dst = dst[:begin]
+		}
 		if len(dst) == begin {
 			dst = t.appendSeed(dst, begin)
 		}
@@ -242,6 +245,21 @@ func (t *Trip) appendForwarded(dst []byte) []byte {
 		dst = append(dst, "for=unknown"...)
 	}
 	return append(dst, crlf...)
+}
+
+// opensQuote reports whether a list ends inside of a quoted-string (RFC 9110, 5.6.4). What is appended to it would be a
+// part of that string, and not say who has sent the request.
+func opensQuote(list []byte) bool {
+	quoted := false
+	for i := 0; i < len(list); i++ {
+		switch {
+		case list[i] == '"':
+			quoted = !quoted
+		case list[i] == '\\' && quoted:
+			i++
+		}
+	}
+	return quoted
 }
 
 func appendSemicolon(dst []byte, begin int) []byte {

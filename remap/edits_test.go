@@ -365,6 +365,9 @@ func TestForwarded(t *testing.T) {
 		{"FW-06", ForwardedHost, "www.example.org:8081", nil, `host="www.example.org:8081"`, "127.0.0.1"},
 		{"FW-08", 0, "", []string{"Forwarded: for=9.9.9.9"}, "for=9.9.9.9", "127.0.0.1"},
 		{"a port and a quote in what the client says", ForwardedFor, "", []string{`X-Forwarded-For: 7.7.7.7:80, a"b\`}, `for="7.7.7.7:80", for="a\"b\\", for=127.0.0.1`, `7.7.7.7:80, a"b\, 127.0.0.1`},
+		{"a quote that is left open", ForwardedFor, "", []string{`Forwarded: for=9.9.9.9;x="`}, "for=127.0.0.1", "127.0.0.1"},
+		{"a quote that swallows another line", ForwardedFor, "", []string{`Forwarded: for=9.9.9.9;x="\"`, "Forwarded: for=b"}, "for=127.0.0.1", "127.0.0.1"},
+		{"quotes that end", ForwardedFor, "", []string{`Forwarded: for="[::1]";x="\","`}, `for="[::1]";x="\",", for=127.0.0.1`, "127.0.0.1"},
 		{"several lines", ForwardedFor, "", []string{"Forwarded: for=a", "Forwarded: for=b"}, "for=a, for=b, for=127.0.0.1", "127.0.0.1"},
 	} {
 		t.Run(tt.id, func(t *testing.T) {
