@@ -64,14 +64,21 @@ func (h *Head) unfold(buf []byte, at int) (next int, err error) {
 		return 0, badEnd(buf, end, BadFieldValue)
 	}
 	buf[at-2], buf[at-1] = ' ', ' '
-	v := &h.Fields[len(h.Fields)-1].Value
-	start, stop := int(v.Start), end
-	for stop > start && isBlank(buf[stop-1]) {
+	// Only the line itself is looked at: the value may have been continued thousands of times.
+	stop := end
+	for stop > at && isBlank(buf[stop-1]) {
 		stop--
 	}
-	for start < stop && isBlank(buf[start]) {
-		start++ // of a value that was empty so far
+	if stop == at {
+		return end + 2, nil // nothing but blanks, which are no part of the value unless more follows
 	}
-	*v = View{uint32(start), uint32(stop)}
+	v := &h.Fields[len(h.Fields)-1].Value
+	if v.Len() == 0 {
+		for isBlank(buf[at]) {
+			at++
+		}
+		v.Start = uint32(at)
+	}
+	v.End = uint32(stop)
 	return end + 2, nil
 }

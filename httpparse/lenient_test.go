@@ -174,3 +174,18 @@ func FuzzLenient(f *testing.F) {
 		}
 	})
 }
+
+// TestFoldsCostWhatTheyAreLong: each byte of a value that is folded again and again is looked at a few times. Were it
+// looked at once a fold, this would take minutes.
+func TestFoldsCostWhatTheyAreLong(t *testing.T) {
+	for name, begin := range map[string]string{"an empty value": "", "a value": "v"} {
+		text := []byte("GET / HTTP/1.1\r\nHost: h\r\nX-A: " + begin + strings.Repeat("\r\n ", 1<<19) + "w\r\n\r\n")
+		r := &httpparse.Request{Head: httpparse.Head{Fields: make([]httpparse.Field, 0, 2), Allow: httpparse.AllowObsFold}}
+		if n, err := httpparse.ParseRequest(text, 0, r); n != len(text) || err != nil {
+			t.Fatalf("%s: %d, %v", name, n, err)
+		}
+		if got := strings.Join(strings.Fields(string(r.Fields[1].Value.Of(text))), " "); got != strings.TrimSpace(begin+" w") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
