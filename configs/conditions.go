@@ -13,11 +13,12 @@ import (
 func (r *route) covers(other *route) bool {
 	a, b := r.conditions(), other.conditions()
 	begins := func(p *value[string]) bool {
-		return hasRoot(b.path, p.v) || hasRoot(b.prefix, p.v)
+		// A path of "/" also takes "*", the target of OPTIONS, which begins with nothing.
+		return !isRoot(b.path) && hasRoot(b.path, p.v) || hasRoot(b.prefix, p.v)
 	}
 	switch {
 	case !isRoot(a.path) && !hasSegments(b.path, a.path.v) && !hasRoot(b.prefix, strings.TrimSuffix(a.path.v, "/")+"/"):
-	case !isRoot(a.prefix) && !begins(a.prefix):
+	case a.prefix.given && !begins(a.prefix):
 	case a.extension.given && !(b.extension.given && strings.HasSuffix(b.extension.v, a.extension.v)):
 	case a.pattern.given && !(b.pattern.given && b.pattern.v == a.pattern.v):
 	case r.Not.given, a.headers.given, a.query.given, a.clients.given:

@@ -232,6 +232,12 @@ func TestWarnings(t *testing.T) {
 			},
 		},
 		{
+			"OPTIONS * has no path, and the prefix of all paths leaves it for the next route",
+			"[[listener]]\naddress = \":80\"\n[[route]]\nprefix = \"/\"\nbackend = \"app\"\n[[route]]\nexclude = true\n" +
+				"[[route]]\npath = \"/a\"\nbackend = \"app\"\n" + backend,
+			[]string{"f:8:3: route[2]: is never reached: route[0] takes every request that it would match (f:3:3)"},
+		},
+		{
 			"a route that takes everything of one listener hides only routes of that one",
 			"[[listener]]\nname = \"a\"\naddress = \":80\"\n[[listener]]\nname = \"b\"\naddress = \":81\"\n" +
 				"[[route]]\nlisteners = [\"a\"]\npath = \"/\"\nbackend = \"app\"\n" +
