@@ -68,6 +68,9 @@ func (s *session) took(now Time) {
 func (s *session) takes(now Time) bool {
 	x := s.x
 	taken := x.bytesOut - int64(s.client.out.len()) - sysUnsent(s.client.fd)
+	if q := s.client.pipe; q != nil {
+		taken -= int64(q.n)
+	}
 	n := taken - x.taken
 	if n <= 0 {
 		return false

@@ -3,10 +3,13 @@ package loop
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // endlessRate is a rate that nobody keeps up: every wait for the client counts as if it had sent or taken nothing.
@@ -25,11 +28,19 @@ func (c *peer) drip(s string) {
 }
 
 func TestABodyThatComesTooSlowlyTimesOut(t *testing.T) {
-	for _, early := range []bool{false, true} {
-		t.Run(fmt.Sprint("answered early: ", early), func(t *testing.T) {
+	for name, test := range map[string]struct {
+		early  bool
+		splice int64
+	}{
+		"copied":         {false, 0},
+		"spliced":        {false, 1},
+		"answered early": {true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
 			tr := newTrace(t)
 			o := tr.origin()
 			p := tr.proxy(setup{
+				splice:   test.splice,
 				timeouts: Timeouts{ClientBody: 4 * short},
 				limits:   Limits{ClientRate: endlessRate},
 				record:   "$status",
@@ -40,7 +51,7 @@ func TestABodyThatComesTooSlowlyTimesOut(t *testing.T) {
 			x.wantHead()
 			start := time.Now()
 			status := 408
-			if early {
+			if test.early {
 				x.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 				status = 403
 			}
@@ -188,4 +199,48 @@ func TestDebt(t *testing.T) {
 			t.Errorf("owe(%d, %d, %d, %d) = %d, want %d", test.debt, test.waited, test.n, test.rate, got, test.want)
 		}
 	}
+}
+
+// What waits in a pipe has not been taken, and going from there into the socket takes nothing back: a client that reads
+// steadily is not cut off, though its socket takes more only once in several timeouts.
+func TestASteadyReaderOfASplicedResponseIsNotCut(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{
+		splice:   1,
+		timeouts: Timeouts{ClientWrite: 4 * short},
+		limits:   Limits{ClientRate: 1},
+		record:   "$status $end",
+	}, o)
+	c := p.dial()
+	if err := c.Conn.(*net.TCPConn).SetReadBuffer(16 << 10); err != nil {
+		t.Fatal(err)
+	}
+	p.settle()
+	p.onLoops(func(l *Loop) {
+		if err := unix.SetsockoptInt(l.sessions.next.client.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 200<<10); err != nil {
+			t.Error(err)
+		}
+	})
+	c.send(get("/"))
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	body := letters(2 << 20)
+	sent := tr.beside("origin", func() error {
+		head, framed := byLength.response(body)
+		_, err := io.WriteString(x, head+framed)
+		return err
+	})
+	c.wantHead()
+	tick := time.NewTicker(short)
+	defer tick.Stop()
+	const piece = 18 << 10
+	for range 40 {
+		c.wantBytes(body[:piece])
+		body = body[piece:]
+		<-tick.C
+	}
+	c.wantBytes(body)
+	sent()
+	p.wantRecords("200 ok")
 }

@@ -298,7 +298,7 @@ func (s *session) spliceRequest(now Time) (spliced, fault) {
 		return spliceWaits, faultNone
 	}
 	s.turn.up += n
-	x.upAt = now
+	s.gave(n, now)
 	x.waitsFor100, x.held = false, false
 	x.bytesIn += int64(n)
 	head := x.up.splice(l.scratch[:0], n)

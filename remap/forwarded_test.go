@@ -62,6 +62,11 @@ func TestWhomTrustedProxiesActForByForwarded(t *testing.T) {
 		{"an element about something else", "Forwarded: for=192.0.2.1, proto=https\r\n", ""},
 		{"twice in an element", "Forwarded: for=192.0.2.1;for=192.0.2.2\r\n", ""},
 		{"an open quote before a proxy's element", "Forwarded: for=\"198.51.100.1, for=192.0.2.1\r\n", "192.0.2.1"},
+		{"an open quote before a proxy's element with quotes", "Forwarded: for=\"198.51.100.1, for=192.0.2.1;host=\"a\"\r\n", "192.0.2.1"},
+		{"a host that looks like an element", "Forwarded: for=192.0.2.1;host=\"a,for=198.51.100.1;x=\"\r\n", "192.0.2.1"},
+		{"a host that looks like a parameter", "Forwarded: for=192.0.2.1;host=\"a;for=198.51.100.1\"\r\n", "192.0.2.1"},
+		{"a host with escaped quotes", "Forwarded: for=192.0.2.1;host=\"a\\\",for=198.51.100.1;x=\\\"\", for=10.0.0.1\r\n", "192.0.2.1"},
+		{"a quote that is nowhere opened", "Forwarded: for=198.51.100.1\"\r\n", ""},
 		{"empty elements", "Forwarded: , for=192.0.2.1,,\r\n", "192.0.2.1"},
 	}
 	for _, test := range tests {
