@@ -32,7 +32,7 @@ type Proxies interface{ Contains(a netip.Addr) bool }
 // The peer itself must be one of the trusted proxies. Buf is what h was parsed from.
 func (c Chain) Client(buf []byte, h *httpparse.Head, trusted Proxies) (client netip.Addr, at int) {
 	w := walk{trusted: trusted}
-	for i := range h.Fields {
+	for i := len(h.Fields) - 1; i >= 0 && !w.done; i-- {
 		f := &h.Fields[i]
 		switch {
 		case c == ChainXForwardedFor && f.ID == httpparse.FieldXForwardedFor:
@@ -46,30 +46,32 @@ func (c Chain) Client(buf []byte, h *httpparse.Head, trusted Proxies) (client ne
 
 var forwardedName = []byte("forwarded")
 
-// walk is a search from left to right for what a search from the right would find: each entry that may be the
-// answer replaces the one before.
+// walk is a search from the right.
 type walk struct {
 	trusted Proxies
 	client  netip.Addr
 	at      int
+	done    bool
 }
 
 // entry takes the next entry, which begins at offset at.
 func (w *walk) entry(text []byte, at int) {
 	addr := parseNode(text)
-	// Of trusted proxies in a row the first is the answer, unless somebody comes before it.
-	if !addr.IsValid() || !w.client.IsValid() || !w.trusted.Contains(addr) {
-		w.client, w.at = addr, at
+	if !addr.IsValid() {
+		w.done = true
+		return
 	}
+	w.client, w.at = addr, at
+	w.done = !w.trusted.Contains(addr)
 }
 
-// list takes the entries of one field value. Elements are told apart by commas alone, even those in quotes: no
-// address has one, and a quote that a client has left open must not swallow what a trusted proxy wrote behind it.
+// list takes the entries of one field value, from the right as well: what a trusted proxy has written is well-formed, and
+// where it begins must not depend on what a client has written before it, such as a quote that is left open.
 func (w *walk) list(c Chain, buf []byte, v httpparse.View) {
-	for at := int(v.Start); at < int(v.End); {
-		end := int(v.End)
-		if comma := bytes.IndexByte(buf[at:end], ','); comma >= 0 {
-			end = at + comma
+	for end := int(v.End); end > int(v.Start) && !w.done; {
+		at := int(v.Start)
+		if comma := lastComma(buf[at:end], c == ChainForwarded); comma >= 0 {
+			at += comma + 1
 		}
 		start, last := trim(buf, at, end)
 		text := buf[start:last]
@@ -79,8 +81,27 @@ func (w *walk) list(c Chain, buf []byte, v httpparse.View) {
 			}
 			w.entry(text, start)
 		}
-		at = end + 1
+		end = at - 1
 	}
+}
+
+// lastComma returns where the last element of a list begins, or -1 if there is one alone: at the last comma, with quotes at
+// the last that is in no quoted-string (RFC 9110, 5.6.4). Within one, a host may have commas.
+func lastComma(list []byte, quotes bool) int {
+	if !quotes {
+		return bytes.LastIndexByte(list, ',')
+	}
+	quoted := false
+	for i := len(list) - 1; i >= 0; i-- {
+		switch {
+		case list[i] == '"' && (!quoted || i == 0 || list[i-1] != '\\'):
+			// In a quoted-string a quote stands behind a backslash, and where one begins there is none.
+			quoted = !quoted
+		case list[i] == ',' && !quoted:
+			return i
+		}
+	}
+	return -1
 }
 
 // trim returns the bounds of buf[start:end] without the blanks around it.
@@ -95,10 +116,15 @@ func trim(buf []byte, start, end int) (int, int) {
 }
 
 // forParameter returns the value of the for parameter of an element of Forwarded (RFC 7239, section 4), without
-// quotes. It is nil when there is none, or more than one: it is not clear then which counts.
+// quotes. It is nil when there is none, or more than one, or a quote is left open: it is not clear then which counts.
 func forParameter(element []byte) (node []byte) {
-	for pair := range bytes.SplitSeq(element, semicolon) {
-		name, value, _ := bytes.Cut(bytes.Trim(pair, " \t"), equals)
+	for len(element) > 0 {
+		end := endOfParameter(element)
+		if end < 0 {
+			return nil
+		}
+		name, value, _ := bytes.Cut(bytes.Trim(element[:end], " \t"), equals)
+		element = element[min(end+1, len(element)):]
 		if !bytes.EqualFold(name, forName) {
 			continue
 		}
@@ -113,10 +139,28 @@ func forParameter(element []byte) (node []byte) {
 	return node
 }
 
+// endOfParameter returns where the semicolon behind the first parameter is, or the end; -1 if a quote is left open.
+func endOfParameter(element []byte) int {
+	quoted := false
+	for i := 0; i < len(element); i++ {
+		switch c := element[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ';' && !quoted:
+			return i
+		}
+	}
+	if quoted {
+		return -1
+	}
+	return len(element)
+}
+
 var (
-	forName   = []byte("for")
-	semicolon = []byte(";")
-	equals    = []byte("=")
+	forName = []byte("for")
+	equals  = []byte("=")
 )
 
 // parseNode reads an address, with or without a port, an IPv6 one with or without brackets (RFC 7239, section 6, and
