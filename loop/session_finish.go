@@ -30,7 +30,9 @@ func (s *session) answer(f fault, now Time) bool {
 	if !verdict.keep || s.l.draining || x.waitsFor100 || x.reqBody.Kind == httpparse.BodyLength && x.up.in.Length > drainMax {
 		x.persistent = false
 	}
-	if x.req.Method == httpparse.MethodConnect || x.kind == tunnelUpgrade && s.in.len() > 0 {
+	// Who is refused by a guard is refused before it is known whether there could have been a tunnel.
+	upgrade := x.kind == tunnelUpgrade || (f == faultDenied || f == faultRate) && x.up.done && x.req.Seen.Has(httpparse.FieldUpgrade)
+	if x.req.Method == httpparse.MethodConnect || upgrade && s.in.len() > 0 {
 		// A client that was sure of its tunnel has sent bytes for it: they are not the next request.
 		x.persistent = false
 	}

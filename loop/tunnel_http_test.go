@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/remap"
 )
@@ -212,6 +213,12 @@ func TestARefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
 	p.wantRecords("401 ok", "200 ok", "101 ok")
 }
 
+// denied has no route take anybody.
+func denied(plan *Plan) { plan.Routes[0].Guard = &Guard{Deny: addrs("127.0.0.0/8")} }
+
+// exhausted has a listener whose rate leaves no room for anything.
+func exhausted(plan *Plan) { plan.Listeners[0].Guard = &Guard{Rate: &Rate{Interval: time.Hour}} }
+
 func TestWhatWasSentForATunnelThatWasRefusedIsNoRequest(t *testing.T) {
 	refusal := "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 	for name, test := range map[string]struct {
@@ -222,6 +229,8 @@ func TestWhatWasSentForATunnelThatWasRefusedIsNoRequest(t *testing.T) {
 	}{
 		"upgrade":                 {setup{upgrade: anyProtocol}, handshake, refusal, 403},
 		"upgrade, bad answer":     {setup{upgrade: anyProtocol}, handshake, "nonsense\r\n\r\n", 502},
+		"upgrade, denied":         {setup{upgrade: anyProtocol, with: denied}, handshake, "", 403},
+		"upgrade, too often":      {setup{upgrade: anyProtocol, with: exhausted}, handshake, "", 429},
 		"connect":                 {setup{}, tunnelWays[3].ask, "", 405},
 		"connect on some route":   {setup{connect: true, rules: []remap.Rule{{Hosts: []string{"other"}}}}, tunnelWays[3].ask, "", 405},
 		"connect, excluded route": {setup{excluded: map[int]bool{0: true}}, tunnelWays[3].ask, "", 405},
