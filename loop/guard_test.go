@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/balance"
 	"millrace/remap"
 )
 
@@ -348,4 +349,30 @@ func TestCONNECTIsForThoseWhoMayCome(t *testing.T) {
 	x.reset()
 	d.wantGone()
 	p.wantRecords("403 denied", "200 backend_error")
+}
+
+// A client has the same server whether the trusted proxy that names it comes over TCP or over a unix socket.
+func TestAKeyOfLighttpdsIsOfTheClientThatATrustedProxyNames(t *testing.T) {
+	tr := newTrace(t)
+	fleet := tr.fleet(16)
+	members := make([]balance.Server, len(fleet))
+	for i := range members {
+		members[i] = balance.Server{Host: "10.0.0.1", Port: uint16(8080 + i)}
+	}
+	var clients []*peer
+	for _, overUnix := range []bool{false, true} {
+		clients = append(clients, tr.proxy(setup{
+			unix: overUnix, members: members, key: Key{Source: KeyClient, Lighttpd: true},
+			balance: balance.Options{Algorithm: "hash", HashCompat: "lighttpd"},
+			with: func(plan *Plan) {
+				plan.Listeners[0].Trust = &Trust{Proxies: addrs("127.0.0.1/32"), Unix: true}
+			},
+		}, fleet...).dial())
+	}
+	for n := range 16 {
+		request := fmt.Sprintf("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.%d\r\n\r\n", 16*n)
+		if a, b := clients[0].served(request), clients[1].served(request); a != b {
+			t.Errorf("%q goes to %s and %s", request, a, b)
+		}
+	}
 }

@@ -49,10 +49,11 @@ func (s *session) balanceKey() uint64 {
 	case KeyNone:
 		return balance.NoKey
 	case KeyClient:
-		if k.Lighttpd && s.addrLen > 0 {
-			return balance.LighttpdKey(s.clientAddr(), nil)
+		addr := s.clientAddr()
+		if k.Lighttpd && len(addr) > 0 {
+			return balance.LighttpdKey(addr, nil)
 		}
-		return keyOf(s.clientAddr())
+		return keyOf(addr)
 	case KeyHeader:
 		for i := range req.Fields {
 			f := &req.Fields[i]
