@@ -169,7 +169,7 @@ func (s *session) rateKey(r *Rate) uint64 {
 	switch r.Key {
 	case RateByHost:
 		lower := s.l.scratch[:0]
-		for _, c := range x.req.Authority.Of(head) {
+		for _, c := range remap.HostName(x.req.Authority.Of(head)) {
 			if 'A' <= c && c <= 'Z' {
 				c |= 0x20
 			}

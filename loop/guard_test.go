@@ -351,6 +351,24 @@ func TestCONNECTIsForThoseWhoMayCome(t *testing.T) {
 	p.wantRecords("403 denied", "200 backend_error")
 }
 
+// The port of a host makes no difference to routes, so that it must make none to their rates.
+func TestTheRateOfAHostIsThatOfAllItsPorts(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	o.echo("GET")
+	p := tr.proxy(setup{rules: []remap.Rule{{Hosts: []string{"a.example"}}}, with: func(plan *Plan) {
+		plan.Routes[0].Guard = &Guard{Rate: &Rate{Interval: time.Hour, Burst: 1, Key: RateByHost}}
+	}}, o)
+	c := p.dial()
+	request := func(host string) string { return "GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n" }
+	c.send(request("a.example"))
+	c.want(200, "GET / HTTP/1.1")
+	for _, host := range []string{"a.example:80", "A.example:8080", "a.example:", "a.example."} {
+		c.send(request(host))
+		c.wantError("GET", 429)
+	}
+}
+
 // A client has the same server whether the trusted proxy that names it comes over TCP or over a unix socket.
 func TestAKeyOfLighttpdsIsOfTheClientThatATrustedProxyNames(t *testing.T) {
 	tr := newTrace(t)

@@ -166,6 +166,13 @@ func (p *hostPattern) match(name, port []byte) bool {
 	}
 }
 
+// HostName returns the name in an authority, as rules see it but for its case: without the port, and without the dot that may
+// end it.
+func HostName(authority []byte) []byte {
+	name, _ := splitHost(authority)
+	return name
+}
+
 // splitHost divides an authority into name and port, either of which may be empty. An IPv6 address keeps its
 // brackets. The dot that may end a fully qualified name is not part of the result: www.example.org. is
 // www.example.org.
