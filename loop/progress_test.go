@@ -107,28 +107,32 @@ func TestAResponseThatIsTakenTooSlowlyIsCut(t *testing.T) {
 
 // A client that takes little is not cut off as long as it keeps up the rate, whatever the kernel holds for it.
 func TestAResponseThatIsTakenFastEnoughIsNotCut(t *testing.T) {
-	for _, rate := range []int64{0, 1} {
-		t.Run(fmt.Sprint("rate ", rate), func(t *testing.T) {
+	for i, rate := range []int64{0, 1, 0, 1} {
+		splice := int64(i / 2)
+		t.Run(fmt.Sprint("rate ", rate, ", spliced from: ", splice), func(t *testing.T) {
 			tr := newTrace(t)
 			o := tr.origin()
 			p := tr.proxy(setup{
 				timeouts: Timeouts{ClientWrite: 4 * short},
 				limits:   Limits{ClientRate: rate},
 				record:   "$status $end",
+				splice:   splice,
 			}, o)
 			c := p.dialSlow(get("/"))
 			x := o.accept()
 			x.wantRequest("GET /", "")
 			body := letters(16000)
 			head, framed := byLength.response(body)
-			x.send(head + framed)
+			x.send(head) // by itself: what comes with it is not spliced
+			c.wantHead()
+			x.send(framed)
 			start := time.Now()
 			tick := time.NewTicker(short)
 			defer tick.Stop()
 			b := make([]byte, 3000)
 			var got strings.Builder
 			for !strings.HasSuffix(got.String(), body) {
-				n, err := c.Read(b)
+				n, err := c.r.Read(b)
 				if err != nil {
 					t.Fatalf("after %v and %d bytes: %v", time.Since(start), got.Len(), err)
 				}

@@ -83,6 +83,37 @@ func TestAPipeWithBytesLeftInItIsNotUsedAgain(t *testing.T) {
 	p.wantPipes(1)
 }
 
+// What waits in a pipe would else count as progress, and as none when it goes on: a slow client would be cut off at the
+// end of its response.
+func TestWhatIsInAPipeHasNotBeenTakenByTheClient(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{splice: 1000}, o)
+	c := p.dialSlow(get("/"))
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	x.send("HTTP/1.1 200 OK\r\nContent-Length: 8388608\r\n\r\n")
+	c.wantHead()
+	sent := tr.beside("origin", func() error {
+		io.WriteString(x, letters(8<<20)) // which does not end: the client leaves
+		return nil
+	})
+	tr.eventually("no pipe is stuck", func() bool {
+		inUse := 0
+		p.onLoops(func(l *Loop) { inUse = l.pipes.inUse() })
+		return inUse == 1 && p.stuck(stageRelay)
+	})
+	p.onLoops(func(l *Loop) {
+		s := l.sessions.next
+		s.takes(l.now)
+		if left := s.x.bytesOut - int64(s.client.pipe.n); s.x.taken > left {
+			t.Errorf("%d bytes are said to be taken, of %d that have left", s.x.taken, left)
+		}
+	})
+	c.reset()
+	sent()
+}
+
 func TestWhatIsSplicedIsRecordedLikeWhatIsCopied(t *testing.T) {
 	for _, f := range []framing{byLength, byChunks, untilClose} {
 		for _, k := range clientKinds {
