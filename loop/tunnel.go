@@ -97,6 +97,7 @@ func (s *session) beginSock(now Time) {
 func (s *session) openTunnel(now Time) bool {
 	s.t.movedAt = now
 	s.x.fault = faultNone // whatever an earlier attempt met
+	s.x.sent = true       // what passes is the server's traffic
 	s.setStage(stageTunnel, now)
 	return true
 }

@@ -582,6 +582,27 @@ func TestTunnelsAreCountedByTheBalancer(t *testing.T) {
 	}
 }
 
+func TestTheBytesOfTunnelsAreCountedByTheBalancer(t *testing.T) {
+	for _, w := range []*tunnelWay{&tunnelWays[0], &tunnelWays[2], &tunnelWays[3]} {
+		t.Run(w.name, func(t *testing.T) {
+			tr := newTrace(t)
+			a, b := tr.origin(), tr.origin()
+			s := setup{balance: balance.Options{Algorithm: "bytraffic"}}
+			w.set(&s)
+			p := tr.proxy(s, a, b)
+			for _, o := range []*origin{a, b} { // whoever has had fewer bytes, and the first between equals
+				c, x := w.open(p, o)
+				c.send("some bytes")
+				x.wantBytes("some bytes")
+				c.Close()
+				x.wantEnd()
+				x.Close()
+				tr.eventually("the tunnel stays", func() bool { return p.open() == 0 })
+			}
+		})
+	}
+}
+
 func TestRawConnectionsOfAClientStickToAServer(t *testing.T) {
 	tr := newTrace(t)
 	servers := []any{tr.origin(), tr.origin(), tr.origin()}
