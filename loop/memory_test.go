@@ -119,6 +119,32 @@ func TestSlowReadersTakeLessWhileMemoryIsShort(t *testing.T) {
 	c.reset()
 }
 
+func TestTunnelsTakeLessWhileMemoryIsShort(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{
+		connect: true,
+		limits:  Limits{HeaderBytes: 1 << 20, HeaderFields: 1024},
+		with:    func(plan *Plan) { plan.MemoryLimit = 16 << 20 },
+	}, o)
+	c := p.dialSlow("CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n")
+	x := o.accept()
+	c.wantHead()
+	p.crowd()
+	release := p.hold()
+	x.send(letters(64 << 10))
+	release()
+	tr.eventually("the client takes everything", func() bool { return p.stuck(stageTunnel) })
+	p.onLoops(func(l *Loop) {
+		for s := l.sessions.next; s != &l.sessions; s = s.next {
+			if n := len(s.client.out.b); s.stage == stageTunnel && n > bufferSizes[0] {
+				t.Errorf("it holds a buffer of %d bytes", n)
+			}
+		}
+	})
+	c.reset()
+}
+
 // A client that asks for much and reads nothing: what it has sent beyond the present request stays in the kernel.
 func TestAFloodOfPipelinedRequestsIsBounded(t *testing.T) {
 	tr := newTrace(t)

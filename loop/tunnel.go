@@ -213,7 +213,8 @@ func (s *session) move(f *flow, from, to *endpoint, held *buffer, turn *int, now
 				continue
 			}
 		}
-		n, errno := from.recv(l.relay)
+		room := l.readRoom()
+		n, errno := from.recv(room)
 		if errno != 0 {
 			return true, errno
 		}
@@ -225,7 +226,7 @@ func (s *session) move(f *flow, from, to *endpoint, held *buffer, turn *int, now
 		}
 		*turn += n
 		s.t.movedAt = now
-		if errno := to.send(l, l.relay[:n]); errno != 0 {
+		if errno := to.send(l, room[:n]); errno != 0 {
 			return false, errno
 		}
 		f.bytes += int64(n)
