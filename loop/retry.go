@@ -95,7 +95,7 @@ func neverConnected(f fault) bool { return f == faultConnect || f == faultConnec
 // judge is outcome with what the backend's options say of the server's answer, or of its having none.
 func (s *session) judge(f fault) balance.Outcome {
 	o, x := outcome(f), s.x
-	if x.backend == nil || o != balance.OutcomeOK && o != balance.OutcomeFailed {
+	if x.backend == nil || x.kind == tunnelSock || o != balance.OutcomeOK && o != balance.OutcomeFailed {
 		return o
 	}
 	status := x.status

@@ -582,6 +582,25 @@ func TestTunnelsAreCountedByTheBalancer(t *testing.T) {
 	}
 }
 
+// Nobody is told a status in a raw tunnel, so that none can be a failure: else a client that has its connection reset
+// would take the server from all others.
+func TestAResetOfARawTunnelIsNoStatus(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	bad := new(StatusSet)
+	bad.Add(502)
+	p := tr.proxy(setup{sock: true, disableTime: time.Hour, failover: Backend{FailOnStatus: bad}}, o)
+	c := p.dial()
+	x := o.accept()
+	c.send("what it does not like")
+	x.wantBytes("what it does not like")
+	x.reset()
+	c.wantGone()
+	tr.eventually("the tunnel stays", func() bool { return p.open() == 0 })
+	p.dial()
+	o.accept()
+}
+
 func TestTheBytesOfTunnelsAreCountedByTheBalancer(t *testing.T) {
 	for _, w := range []*tunnelWay{&tunnelWays[0], &tunnelWays[2], &tunnelWays[3]} {
 		t.Run(w.name, func(t *testing.T) {
