@@ -8,7 +8,7 @@ import (
 	"millrace/httpparse"
 )
 
-// memory is the account of what connections take: buffers, sessions and exchanges, those in the loops' free lists
+// memory is the account of what connections take: buffers, sessions, exchanges and tunnels, those in the loops' free lists
 // included. It is written when memory is allocated or given to the collector, never when a free list serves, so an
 // ordinary request does not touch it.
 //
@@ -89,6 +89,7 @@ func (l *Loop) readRoom() []byte {
 // The sizes of what is accounted for beside buffers.
 const (
 	sessionBytes = int(unsafe.Sizeof(session{}))
+	tunnelBytes  = int(unsafe.Sizeof(tunnel{})) // and what it quotes
 	fieldBytes   = int(unsafe.Sizeof(httpparse.Field{}))
 )
 

@@ -145,6 +145,39 @@ func TestTunnelsTakeLessWhileMemoryIsShort(t *testing.T) {
 	c.reset()
 }
 
+// What is kept of the heads of tunnels is as long as their clients like.
+func TestTunnelsAreAccountedFor(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{upgrade: &Upgrade{Any: true}, record: "$target", with: func(plan *Plan) { plan.MemoryLimit = 1 << 40 }}, o)
+	open := func() (c, x *peer) {
+		c = p.dial()
+		c.send(strings.Replace(handshake, " /", " /"+strings.Repeat("x", 30000), 1))
+		x = o.accept()
+		x.wantHead()
+		x.send(switching)
+		c.wantHead()
+		p.settle()
+		return c, x
+	}
+	leave := func(c, x *peer) {
+		c.Close()
+		x.wantEnd()
+		x.Close()
+		tr.eventually("the tunnel stays", func() bool { return p.open() == 0 })
+	}
+	leave(open()) // what it needs beside is in free lists now
+	before := p.srv.memory.held.Load()
+	c, x := open()
+	if n := p.srv.memory.held.Load() - before; n < 30000 {
+		t.Errorf("a tunnel counts as %d bytes, and quotes more", n)
+	}
+	leave(c, x)
+	if n := p.srv.memory.held.Load() - before; n != 0 {
+		t.Errorf("%d bytes are accounted for when it has ended", n)
+	}
+}
+
 // A client that asks for much and reads nothing: what it has sent beyond the present request stays in the kernel.
 func TestAFloodOfPipelinedRequestsIsBounded(t *testing.T) {
 	tr := newTrace(t)

@@ -63,17 +63,21 @@ func (p *spares) getTunnel() *tunnel {
 		p.tunnels = p.tunnels[:n-1]
 		return t
 	}
+	p.account.add(tunnelBytes)
 	t := &tunnel{}
 	t.x.reset()
 	return t
 }
 
 func (p *spares) putTunnel(t *tunnel) {
-	if len(p.tunnels) < spareMax {
+	p.account.add(-cap(t.quoted))
+	if len(p.tunnels) < spareMax && p.account.keeps() {
 		t.x.reset()
 		*t = tunnel{x: t.x}
 		p.tunnels = append(p.tunnels, t)
+		return
 	}
+	p.account.add(-tunnelBytes)
 }
 
 // beginSock starts the tunnel of a client of a sock listener: at once, since it may be the server that speaks first.

@@ -174,6 +174,7 @@ func (s *session) becomeTunnel(now Time) {
 	l, x := s.l, s.x
 	s.t = l.spare.getTunnel()
 	s.t.keep(x, s.in.b[:x.head])
+	l.bufs.account.add(cap(s.t.quoted))
 	s.x = &s.t.x
 	l.spare.putExchange(x)
 	if s.in.len() == 0 {
