@@ -3,7 +3,9 @@ package loop
 import (
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -157,4 +159,59 @@ func TestABodyInChunksThatIsTooLargeAtOnceReachesNobody(t *testing.T) {
 	}
 	c.Close()
 	p.wantRecords(fmt.Sprint("413 ", len(request), " bad_request"))
+}
+
+func TestASlowClientGetsTheEndOfAResponseThoughItHasSentMore(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{}, o)
+	body := letters(200_000)
+	// Its own buffer is small: what it has not read is in ours, which the kernel makes large enough.
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { tr.shrink(int(fd), unix.SO_RCVBUF) })
+	}}
+	conn, err := d.Dial("tcp", p.srv.Addrs()[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := tr.peer("client", conn)
+	c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	x.send(ok(body))
+	// Something that nobody reads, so that closing would be a reset.
+	c.send("more")
+	lingers := func(s *session) bool { return s != &s.l.sessions && s.stage == stageLinger }
+	tr.eventually("it does not linger", func() (yes bool) {
+		p.onLoops(func(l *Loop) { yes = l.sessions.next != &l.sessions && lingers(l.sessions.next) })
+		return yes
+	})
+	timeIsUp := func() (still bool) {
+		p.onLoops(func(l *Loop) {
+			s := l.sessions.next
+			if s == &l.sessions {
+				return
+			}
+			s.stageSince = 0
+			s.expire(l.now)
+			still = s.stage == stageLinger
+		})
+		return still
+	}
+	if !timeIsUp() {
+		t.Error("it is closed with bytes that the client has not taken")
+	}
+	got := make([]byte, 100_000)
+	if _, err := io.ReadFull(c.r, got); err != nil {
+		t.Fatal(err)
+	}
+	if !timeIsUp() {
+		t.Error("it is closed while the client reads")
+	}
+	rest, err := io.ReadAll(c.r)
+	if whole := string(got) + string(rest); err != nil || !strings.HasSuffix(whole, body) {
+		t.Errorf("%d bytes, %v", len(whole), err)
+	}
+	c.Close()
+	tr.eventually("the session stays", func() bool { return p.open() == 0 })
 }

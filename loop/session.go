@@ -79,8 +79,9 @@ type session struct {
 	addrLen    uint8
 	stage      stage
 	req, res   half
-	queued     bool // on the run list
-	aborted    bool // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
+	queued     bool  // on the run list
+	unsent     int64 // in stageLinger: what the client had not acknowledged when its time was last up; 0: it never was
+	aborted    bool  // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
 	addr       [45]byte
 	turn       turn
 	behind     *client // not nil when that is a trusted proxy
@@ -89,7 +90,7 @@ type session struct {
 // turn is what a session has used of its share of the present step.
 type turn struct{ requests, up, down int }
 
-// lingerTime bounds stageLinger: what has not been acknowledged by then is not going to be.
+// lingerTime is how long stageLinger waits at a time. A client that acknowledges nothing for so long is not going to.
 const lingerTime = 5 * time.Second
 
 // drainMax bounds what stageDrain reads, in bytes. More than that costs more than a new connection.
@@ -271,6 +272,11 @@ func (s *session) expire(now Time) {
 		return
 	}
 	switch {
+	case s.stage == stageLinger && s.stillTakes():
+		s.stageSince = now
+		at, _ = s.deadline()
+		s.l.arm(&s.timer, at)
+		return
 	case s.stage == stageHead && s.x == nil:
 		// A request may have come in the same moment. It was sent in time, as far as its client could know.
 		s.client.readable = true

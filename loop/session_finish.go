@@ -268,3 +268,16 @@ func (s *session) linger(now Time) bool {
 	}
 	return false
 }
+
+// stillTakes is asked when the time to linger is up: it reports whether the client has yet to take bytes that the kernel
+// holds for it, and has taken some, at the rate that it is held to. Closing now would destroy them: bytes that nobody
+// has read make it a reset.
+func (s *session) stillTakes() bool {
+	before := s.unsent
+	s.unsent = sysUnsent(s.client.fd)
+	if s.unsent == 0 || before == 0 {
+		return s.unsent > 0
+	}
+	least := max(s.l.plan.Limits.ClientRate*int64(lingerTime/time.Second), 1)
+	return before-s.unsent >= least
+}
