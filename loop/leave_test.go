@@ -175,12 +175,11 @@ func TestASlowClientGetsTheEndOfAResponseThoughItHasSentMore(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := tr.peer("client", conn)
-	c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	// Behind the request something that nobody reads, so that closing would be a reset.
+	c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nmore")
 	x := o.accept()
 	x.wantRequest("GET /", "")
 	x.send(ok(body))
-	// Something that nobody reads, so that closing would be a reset.
-	c.send("more")
 	lingers := func(s *session) bool { return s != &s.l.sessions && s.stage == stageLinger }
 	tr.eventually("it does not linger", func() (yes bool) {
 		p.onLoops(func(l *Loop) { yes = l.sessions.next != &l.sessions && lingers(l.sessions.next) })
