@@ -420,6 +420,7 @@ func (w *Writer) use(s *swap) {
 // giveUp counts as dropped what is left: rest of a chunk of that many records, and the queue.
 func (w *Writer) giveUp(rest []byte, records int, err error) {
 	lost := bytes.Count(rest, []byte{'\n'})
+	w.collect() // what was handed over while this one was being tried
 	for c := w.dequeue(); c != nil; c = w.dequeue() {
 		lost += c.records
 		records += c.records
