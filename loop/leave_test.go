@@ -214,3 +214,48 @@ func TestASlowClientGetsTheEndOfAResponseThoughItHasSentMore(t *testing.T) {
 	c.Close()
 	tr.eventually("the session stays", func() bool { return p.open() == 0 })
 }
+
+func TestWhatAClientSendsBehindTheLastAnswerDoesNotResetIt(t *testing.T) {
+	tr := newTrace(t)
+	p := tr.proxy(setup{}, tr.origin())
+	c := p.dial()
+	c.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n")
+	c.wantError("CONNECT", 405)
+	c.wantEnd()
+	// It cannot have known that nobody reads on.
+	c.send("bytes for a tunnel")
+	conn, err := c.Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Control(func(fd uintptr) {
+		tr.eventually("nobody takes it", func() bool {
+			if err := pendingError(int(fd)); err != 0 {
+				t.Fatalf("it is answered with a reset: %v", err)
+			}
+			return sysUnsent(int(fd)) == 0
+		})
+	})
+	c.Close()
+	tr.eventually("the session stays", func() bool { return p.open() == 0 })
+}
+
+func TestTheConnectionOfAClientThatHasSaidItsLastIsClosedAtOnce(t *testing.T) {
+	for _, head := range []string{"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "GET / HTTP/1.0\r\nHost: a\r\n\r\n"} {
+		tr := newTrace(t)
+		o := tr.origin()
+		p := tr.proxy(setup{}, o)
+		c := p.dial()
+		c.send(head)
+		x := o.accept()
+		x.wantRequest("GET /", "")
+		x.send(ok("a"))
+		c.want(200, "a")
+		// It does not even have to close its side.
+		end := clock() + Time(lingerTime)/2
+		tr.eventually("the session stays", func() bool { return p.open() == 0 || clock() > end })
+		if n := p.open(); n != 0 {
+			t.Errorf("%d sessions linger for a client that sends no more", n)
+		}
+	}
+}

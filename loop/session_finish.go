@@ -146,14 +146,15 @@ func (s *session) flush(now Time) bool {
 func (s *session) finish(now Time) bool {
 	l, x := s.l, s.x
 	keep := x.persistent && !l.draining
-	unread := !x.up.done || s.in.len() > 0
+	// A client that has not said that this is its last request may have sent more, which is only not here yet.
+	mayFollow := !x.up.done || s.in.len() > 0 || x.head == 0 || x.req.Persistent()
 	gone := x.fault == faultClientGone || x.fault == faultClientTimeout || s.aborted
 	s.finishExchange(now)
 	if !keep {
 		l.bufs.release(&s.in)
 		l.bufs.release(&s.client.out)
 		l.dropPipe(&s.client)
-		if !gone && !s.client.eof && (unread || s.client.readable && !s.client.quiet()) && closeWrite(s.client.fd) {
+		if !gone && !s.client.eof && (mayFollow || s.client.readable && !s.client.quiet()) && closeWrite(s.client.fd) {
 			s.setStage(stageLinger, now)
 			return true
 		}
