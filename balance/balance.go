@@ -27,6 +27,11 @@ type Server struct {
 	// path, and 0. They are read for HashCompat only.
 	Host string
 	Port uint16
+	// Route is what sessions of the server may call it, and Redirect the route that they go to while the server may
+	// not be picked. Several servers may have the same route. Empty: none.
+	Route, Redirect string
+	// Token is another name for the server, that no other server of the group has. Empty: none.
+	Token string
 }
 
 // MaxWeight is the largest weight of a server. It bounds the tables made from weights; a finer ratio than
@@ -186,6 +191,7 @@ type Group struct {
 	servers   []server
 	tiers     []tier
 	dice      *dice
+	sessions  *sessions    // nil if no server has a name for sessions
 	rests     atomic.Int64 // servers that may be picked and are not up
 	outs      atomic.Int64 // those of them that are out of service
 	rampEnd   atomic.Int64 // when the last slow start ends
@@ -280,6 +286,9 @@ func New(servers []Server, o Options) (*Group, error) {
 		if !g.selective {
 			g.plain, _ = g.algorithm.(plain)
 		}
+		if err := g.makeSessions(servers); err != nil {
+			return nil, err
+		}
 		return g, nil
 	}
 	return nil, fmt.Errorf("unknown algorithm %q: expected one of %s", name, strings.Join(Algorithms(), ", "))
@@ -345,7 +354,7 @@ func (g *Group) doneCounting(s *server, o Outcome) {
 	if o == OutcomeOK && s.fails.Load() != 0 {
 		s.fails.Store(0)
 	}
-	if g.factor > 0 {
+	if g.factor > 0 && s.tier >= 0 {
 		g.tiers[s.tier].inFlight.Add(-1)
 	}
 }

@@ -39,6 +39,11 @@
 // hash, sticky and maglev go by a key, which the caller makes. The server of a key depends on nothing but the key and
 // the names of the servers, so that all loops, processes and machines with the same list agree.
 //
+// # Sessions
+//
+// A request whose session is on a certain server goes there by PickOf, if the server is up: ByRoute and ByToken find the
+// servers by what the request calls them. What a session has had counts against its server in later choices.
+//
 // # Concurrency
 //
 // A Group is shared by all loops. Its state is a few atomic words a server, on cache lines of the server's

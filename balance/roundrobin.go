@@ -64,7 +64,7 @@ func (d *round) pick(g *Group, now int64, tried *Tried, l *look) (Index, bool) {
 		if i < 0 {
 			return 0, false
 		}
-		if d.cursor.CompareAndSwap(from, from+skip+1) && g.take(i, now) {
+		if d.cursor.CompareAndSwap(from, from+skip+1) && !g.servers[i].pays() && g.take(i, now) {
 			return i, true
 		}
 	}
