@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -102,6 +103,10 @@ func TestARequestAllocatesNothing(t *testing.T) {
 	tests = append(tests,
 		struct{ name, request, response string }{"balanced by its path", "GET /x/../y?z HTTP/1.1\r\nHost: A.example\r\n\r\n", ok("fine")},
 		struct{ name, request, response string }{"balanced by a cookie", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; SID=42\r\n\r\n", ok("fine")},
+		struct{ name, request, response string }{"of a session in the URL", get("/a;jsessionid=abc.n1?x=y"), ok("fine")},
+		struct{ name, request, response string }{"of a session in a cookie", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; JSESSIONID=abc.n1\r\n\r\n", ok("fine")},
+		struct{ name, request, response string }{"of a server named by our cookie", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; SERVER=token\r\n\r\n", ok("fine")},
+		struct{ name, request, response string }{"of a client that gets our cookie", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; SERVER=forged\r\n\r\n", ok("fine")},
 		struct{ name, request, response string }{"balanced by traffic", get("/"), ok("fine")},
 		struct{ name, request, response string }{"balanced by latency, of one set of two", get("/"), ok("fine")},
 	)
@@ -113,6 +118,18 @@ func TestARequestAllocatesNothing(t *testing.T) {
 			balance: balance.Options{Algorithm: "ewma", ForceRecovery: true, SlowStart: time.Second},
 			members: []balance.Server{{}, {Status: balance.Standby}},
 		},
+	}
+	for _, test := range tests {
+		if strings.HasPrefix(test.name, "of a s") || strings.HasPrefix(test.name, "of a client that") {
+			balanced[test.name] = setup{
+				balance: balance.Options{Algorithm: "byrequests"},
+				members: []balance.Server{{Route: "n1", Token: "token"}},
+				with: func(p *Plan) {
+					p.Backends[0].Sticky = &Sticky{Header: "X-Route", Cookie: "JSESSIONID", Param: "jsessionid", Separator: '.', Own: &own}
+					p.Backends[0].Servers[0].SetCookie = own.Field("token")
+				},
+			}
+		}
 	}
 	edits := edited(remap.EditOptions{
 		MapHostRequest:  []remap.Mapping{{From: "-", To: "int.example.net"}},

@@ -29,6 +29,7 @@ type exchange struct {
 	target   balance.Index
 	picked   bool // target is taken and has to be given back
 	tried    balance.Tried
+	inCookie balance.Index // 1 + the server that the client's cookie names, of those that we have set; 0: none
 
 	trip      *remap.Trip // how request and response are edited; nil: not at all
 	spareTrip *remap.Trip // its memory, kept from one exchange to the next

@@ -132,6 +132,8 @@ type Backend struct {
 	Group   *balance.Group
 	// Key is how the key is made that Group goes by.
 	Key Key
+	// Sticky says how a request shows which server its session is on; nil: no server is better than another.
+	Sticky *Sticky
 	// FailOnStatus are the statuses that count as failures of the server; nil for none.
 	FailOnStatus *StatusSet
 	// FailOnTimeout: so does a response that has not come in time.
@@ -160,6 +162,8 @@ type BackendServer struct {
 	// Host is what a Host field says that is about this server: the name or address as it was configured, with the
 	// port unless it is 80; "localhost" for a unix socket.
 	Host string
+	// SetCookie is the field line, with its end, that tells a client of this server: see StickyCookie. Empty: none.
+	SetCookie []byte
 	// Address is valid for TCP; else Path is a unix socket's path.
 	Address netip.AddrPort
 	Path    string

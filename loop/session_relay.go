@@ -316,6 +316,9 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 	x.down.start(body, out.Kind == httpparse.BodyChunked)
 	s.res = halfBody
 	facts := remap.ResponseFacts{Body: out, Close: !x.persistent, KeepAlive: x.persistent && old, Trip: s.attempt()}
+	if x.backend.Sticky != nil {
+		facts.SetCookie = s.setCookie()
+	}
 	h := remap.AppendResponse(l.scratch[:0], head, &x.res, &facts)
 	l.scratch = h[:0]
 	if x.trip != nil {

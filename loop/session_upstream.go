@@ -12,6 +12,11 @@ import (
 // pick chooses a server that this request has not failed on.
 func (s *session) pick(now Time) bool {
 	x := s.x
+	if x.backend.Sticky != nil {
+		if decided, moved := s.pickSession(now); decided {
+			return moved
+		}
+	}
 	key := uint64(balance.NoKey)
 	if x.backend.Key.Source != KeyNone {
 		key = s.balanceKey()
@@ -33,6 +38,12 @@ func (s *session) pick(now Time) bool {
 			return s.answer(f, now)
 		}
 	}
+	return s.pickedServer(target, now)
+}
+
+// pickedServer goes on with a server that has been picked.
+func (s *session) pickedServer(target balance.Index, now Time) bool {
+	x := s.x
 	x.target, x.picked = target, true
 	if b := x.backend.Budget; b != nil && x.attempts == 0 {
 		b.pay()

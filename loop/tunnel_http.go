@@ -115,7 +115,11 @@ func (s *session) switchProtocols(v window, n int, now Time) fault {
 	if !ok || saysBody(head, &x.res) {
 		return faultBadResponse
 	}
-	out := remap.AppendResponse(l.scratch[:0], head, &x.res, &remap.ResponseFacts{Upgrade: to})
+	facts := remap.ResponseFacts{Upgrade: to}
+	if x.backend.Sticky != nil {
+		facts.SetCookie = s.setCookie()
+	}
+	out := remap.AppendResponse(l.scratch[:0], head, &x.res, &facts)
 	l.scratch = out[:0]
 	x.status, x.answered = x.res.Status, true
 	if f := s.say(out, now); f != faultNone {

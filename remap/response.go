@@ -17,6 +17,8 @@ type ResponseFacts struct {
 	KeepAlive bool
 	// Upgrade is the value of the Upgrade field of a 101, which is sent with the connection option that it needs.
 	Upgrade []byte
+	// SetCookie is a whole Set-Cookie field line, with its end, that is added; empty: none.
+	SetCookie []byte
 	// Trip is how the response is edited; nil: not at all. Interim responses are not.
 	Trip *Trip
 }
@@ -50,6 +52,7 @@ func AppendResponse(dst, buf []byte, r *httpparse.Response, f *ResponseFacts) []
 	} else {
 		dst = t.appendResponseFields(dst, buf, r, drop)
 	}
+	dst = append(dst, f.SetCookie...)
 
 	switch {
 	case f.Body.Kind == httpparse.BodyChunked:
