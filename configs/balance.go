@@ -105,7 +105,7 @@ func (v validator) hashKey(b *backend, known, keyed, sticky bool) {
 
 // serverOptions checks what is said of a server but its address, and returns a target with it.
 func (v validator) serverOptions(s *backendServer) target {
-	t := target{weight: int(s.Weight.v), set: int(s.LBSet.v)}
+	t := target{weight: int(s.Weight.v), set: int(s.LBSet.v), route: s.Route.v, redirect: s.Redirect.v}
 	between(v, s.LBSet, 0, maxSet, "", decimal)
 	if s.Status.given && s.Status.ok {
 		status, wrong := parseStatus(s.Status.v)
@@ -189,7 +189,7 @@ func (v validator) failing(b *backend) {
 
 // member is what the balance has to know of a server.
 func (t *target) member(e endpoint) balance.Server {
-	s := balance.Server{Name: e.String(), Weight: t.weight, Set: t.set, Status: t.status, Host: e.path}
+	s := balance.Server{Name: e.String(), Weight: t.weight, Set: t.set, Status: t.status, Host: e.path, Route: t.route, Redirect: t.redirect}
 	if e.path == "" {
 		s.Host, s.Port = e.tcp.Addr().String(), e.tcp.Port()
 	}

@@ -109,6 +109,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 			c.servers++
 		}
 	}
+	c.sticky(b, backend, weighted)
 	group, err := balance.New(weighted, b.balanceOptions())
 	if err != nil {
 		// What a single key can get wrong has been checked; what remains is for the balancer to judge.

@@ -202,7 +202,8 @@ func TestReferenceFileHasEveryKeyAtItsDefault(t *testing.T) {
 		if given && !sameValue(text, want) {
 			t.Errorf("%s is %s, the default is %s", path, text, want)
 		}
-		if !given && path != "listener.name" && !strings.HasPrefix(path, "backend.NAME.server.") && !strings.HasPrefix(path, "backend.NAME.health.") {
+		if !given && path != "listener.name" && !strings.HasPrefix(path, "backend.NAME.server.") && !strings.HasPrefix(path, "backend.NAME.health.") &&
+			!strings.HasPrefix(path, "backend.NAME.sticky_cookie.") {
 			t.Errorf("%s is not given", path)
 		}
 	}

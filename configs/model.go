@@ -293,6 +293,12 @@ type backend struct {
 	RetryOn           value[[]value[string]] `toml:"retry_on"`
 	MaxAttempts       value[int64]           `toml:"max_attempts"`
 	RetryBudget       value[int64]           `toml:"retry_budget"`
+	StickySession     value[string]          `toml:"sticky_session"`
+	StickySessionSep  value[string]          `toml:"sticky_session_sep"`
+	ScolonPathDelim   value[bool]            `toml:"scolon_path_delim"`
+	StickyHeader      value[string]          `toml:"sticky_header"`
+	StickyCookie      stickyCookie           `toml:"sticky_cookie"`
+	NoFailover        value[bool]            `toml:"no_failover"`
 	Timeouts          timeouts               `toml:"timeouts"`
 	Health            healthCheck            `toml:"health"`
 
@@ -300,6 +306,7 @@ type backend struct {
 	hashKey loop.Key // what hash_key says
 	failOn  *loop.StatusSet
 	retryOn loop.RetryOn
+	sticky  *loop.Sticky // nil: there are no sessions
 }
 
 // healthCheck is the table that has a backend's servers checked.
@@ -327,6 +334,9 @@ type backendServer struct {
 	Weight  value[int64]  `toml:"weight"`
 	LBSet   value[int64]  `toml:"lbset"`
 	Status  value[string] `toml:"status"`
+
+	Route    value[string] `toml:"route"`
+	Redirect value[string] `toml:"redirect"`
 }
 
 // endpoint is an address to listen on or to connect to: a unix socket's path or an IP address and port.
@@ -355,6 +365,8 @@ type target struct {
 	weight int
 	set    int
 	status balance.Status
+
+	route, redirect string // of sessions
 }
 
 // key is one key of the format.

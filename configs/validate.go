@@ -223,6 +223,7 @@ func (v validator) listener(l *listener) {
 		} else if l.Backend.given {
 			l.backend = v.backendIndex(l.Backend)
 			v.balancesRaw(l)
+			v.sticksRaw(l)
 		}
 		v.timeouts(&l.Timeouts, "a sock listener, which parses nothing", func(s scope) bool { return s == ofListener|ofRoute|ofBackend })
 		if l.Parseopts.given {
@@ -418,6 +419,7 @@ func (v validator) backend(i int) {
 	v.timeouts(&b.Timeouts, "a backend", func(s scope) bool { return s&ofBackend != 0 })
 	v.health(&b.Health)
 	v.servers(b)
+	v.sticky(b)
 	v.recovery(b)
 	v.failing(b)
 }
@@ -455,6 +457,7 @@ func (v validator) target(b *backend, address value[string], options target) {
 		return
 	}
 	t.place, t.weight, t.set, t.status = address.place, options.weight, options.set, options.status
+	t.route, t.redirect = options.route, options.redirect
 	same := func(other *target) bool {
 		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port
 	}
