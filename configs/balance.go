@@ -122,7 +122,11 @@ func (v validator) recovery(b *backend) {
 	between(v, b.SlowStart, minTimeout, maxTimeout, "0 for none, or ", formatDuration)
 	const out = balance.Disabled | balance.Stopped | balance.Draining
 	if len(b.targets) > 0 && !slices.ContainsFunc(b.targets, func(t *target) bool { return t.status&out == 0 }) {
-		v.warn(b.place, "each of its servers is disabled, stopped or draining: all requests get 503")
+		what := "all requests"
+		if b.sticky != nil {
+			what += " but those of sessions on draining servers"
+		}
+		v.warn(b.place, "each of its servers is disabled, stopped or draining: %s get 503", what)
 	}
 }
 

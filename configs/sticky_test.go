@@ -131,3 +131,15 @@ func TestServersOfSessions(t *testing.T) {
 		t.Errorf("%v, %q, %q", b.Group.ByRoute([]byte("n1")), b.Servers[0].SetCookie, b.Servers[1].SetCookie)
 	}
 }
+
+func TestAllServersDrainTheirSessions(t *testing.T) {
+	var warnings Problems
+	text := balanced("sticky_header = 'R'\n[[backend.app.server]]\naddress = '10.0.0.1'\nroute = 'n1'\nstatus = 'drain'\n")
+	if _, err := Parse(t.Context(), "f", []byte(text), hosts{}, WithWarnings(&warnings)); err != nil {
+		t.Fatal(err)
+	}
+	want := "f:6:10: backend.app: each of its servers is disabled, stopped or draining: all requests but those of sessions on draining servers get 503"
+	if warnings.Error() != want {
+		t.Errorf("warnings %v, want %s", warnings, want)
+	}
+}
