@@ -54,6 +54,7 @@ type exchange struct {
 	fault       fault
 	attempts    int   // servers that were picked
 	uncounted   int   // attempts that died on a kept connection
+	paid        bool  // the retry budget has paid for an attempt that no server has been picked for yet
 	retryAfter  int32 // seconds after which a refused client may come again; 0: it is not said
 
 	status    int

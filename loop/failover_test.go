@@ -267,6 +267,21 @@ func TestRetryBudget(t *testing.T) {
 	p.dial().wantServed("1 1 502 1 502 1 502")
 }
 
+func TestARetryThatFindsNoServerCostsNothing(t *testing.T) {
+	tr := newTrace(t)
+	budget := NewRetryBudget(1)
+	budget.saved.Store(100) // one retry
+	p := tr.proxy(setup{
+		balance:  balance.Options{Algorithm: "first"}, // no server ever rests
+		failover: Backend{Budget: budget},
+	}, tr.refusing())
+	p.dial().wantServed("502 502 502")
+	// Each of them could have been tried again, if there had been another server.
+	if saved := budget.saved.Load(); saved != 103 {
+		t.Errorf("%d%% of a retry are left, want 103: three requests have paid in", saved)
+	}
+}
+
 func TestRetryBudgetIsBounded(t *testing.T) {
 	b := NewRetryBudget(20)
 	for range 1000 {

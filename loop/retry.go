@@ -71,6 +71,9 @@ func (b *RetryBudget) take() bool {
 	}
 }
 
+// refund is for a retry that was not made after all.
+func (b *RetryBudget) refund() { b.saved.Add(100) }
+
 // permitted reports whether a retry that would do no harm is made, by what the backend's options say of it.
 func (s *session) permitted(f fault) bool {
 	x := s.x
@@ -86,7 +89,17 @@ func (s *session) permitted(f fault) bool {
 	if b.MaxAttempts > 0 && x.attempts-x.uncounted >= b.MaxAttempts {
 		return false
 	}
-	return b.Budget == nil || b.Budget.take()
+	x.paid = b.Budget != nil && b.Budget.take()
+	return b.Budget == nil || x.paid
+}
+
+// unpaid gives back what a retry has cost for which there turns out to be no server: the budget is for those that add
+// to the load.
+func (s *session) unpaid() {
+	if x := s.x; x.paid {
+		x.paid = false
+		x.backend.Budget.refund()
+	}
 }
 
 // neverConnected reports whether a fault is that no connection could be made.

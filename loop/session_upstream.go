@@ -31,6 +31,7 @@ func (s *session) pick(now Time) bool {
 			target, ok = x.backend.Group.Pick(int64(now), key, &x.tried)
 		}
 		if !ok {
+			s.unpaid()
 			f := x.fault
 			if f == faultNone {
 				f = faultNoServer
@@ -44,7 +45,7 @@ func (s *session) pick(now Time) bool {
 // pickedServer goes on with a server that has been picked.
 func (s *session) pickedServer(target balance.Index, now Time) bool {
 	x := s.x
-	x.target, x.picked = target, true
+	x.target, x.picked, x.paid = target, true, false
 	if b := x.backend.Budget; b != nil && x.attempts == 0 {
 		b.pay()
 	}
