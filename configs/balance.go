@@ -186,8 +186,27 @@ func (v validator) failing(b *backend) {
 			}
 		}
 		if !known {
-			v.value(word.place, `%s is nothing to try again on: allowed are "connect", "closed" and "timeout"`, quoted(word.v))
+			v.retryStatus(b, word)
 		}
+	}
+}
+
+// retryStatus reads an element of retry_on that is none of its words.
+func (v validator) retryStatus(b *backend, s value[string]) {
+	r, err := health.ParseStatusRange(s.v)
+	switch {
+	case err != nil:
+		v.value(s.place, `%s is nothing to try again on: allowed are "connect", "closed", "timeout", statuses from 400 to 599 and ranges of them such as "502-504"`, quoted(s.v))
+		return
+	case r.First < 400:
+		v.value(s.place, "%s has statuses that are no errors: allowed are those from 400 to 599", quoted(s.v))
+		return
+	}
+	if b.retryStatus == nil {
+		b.retryStatus = new(loop.StatusSet)
+	}
+	for status := r.First; status <= r.Last; status++ {
+		b.retryStatus.Add(status)
 	}
 }
 

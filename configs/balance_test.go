@@ -155,7 +155,8 @@ func TestProblemsOfFailing(t *testing.T) {
 		{two + "retry_budget = 101", "backend.app.retry_budget: 101 is too large: allowed are 0 for no limit, or 1 to 100"},
 		{two + "fail_on_status = ['500', '199']", `f:8:26: backend.app.fail_on_status[1]: "199" is not a status from 200 to 599`},
 		{two + "fail_on_status = [500]", `500 is not a string: write "500"`},
-		{two + "retry_on = ['connect', '503']", `f:8:24: backend.app.retry_on[1]: "503" is nothing to try again on: allowed are "connect", "closed" and "timeout"`},
+		{two + "retry_on = ['connect', '5xx']", `f:8:24: backend.app.retry_on[1]: "5xx" is nothing to try again on: allowed are "connect", "closed", "timeout", statuses from 400 to 599 and ranges of them such as "502-504"`},
+		{two + "retry_on = ['304-503']", `backend.app.retry_on[0]: "304-503" has statuses that are no errors: allowed are those from 400 to 599`},
 	} {
 		got := problemsOf(t, balanced(c.lines))
 		if !strings.Contains(got, c.want) || strings.Contains(got, "\n") {
@@ -185,6 +186,15 @@ func TestFailingGetsIntoThePlan(t *testing.T) {
 		if b.Group.Resting(0, 0) != rests {
 			t.Errorf("after %d failures it rests: %v", n+1, !rests)
 		}
+	}
+	b = parseOK(t, balanced(two+"retry_on = ['connect', '421', '502-504']"), nil).Backends[0]
+	for status := 200; status < 600; status++ {
+		if got, want := b.RetryStatus.Has(status), status == 421 || status >= 502 && status <= 504; got != want {
+			t.Errorf("a request is tried again after %d: %v", status, got)
+		}
+	}
+	if b.RetryOn != loop.RetryConnect {
+		t.Errorf("it is tried again on %v", b.RetryOn)
 	}
 	if on := parseOK(t, balanced(two+"retry_on = []"), nil).Backends[0].RetryOn; on != 0 {
 		t.Errorf("an empty list tries again on %v", on)

@@ -87,7 +87,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	backend := &loop.Backend{
 		Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check(), Key: b.hashKey,
-		FailOnStatus: b.failOn, FailOnTimeout: b.FailOnTimeout.v, RetryOn: b.retryOn, MaxAttempts: int(b.MaxAttempts.v),
+		FailOnStatus: b.failOn, FailOnTimeout: b.FailOnTimeout.v, RetryOn: b.retryOn, RetryStatus: b.retryStatus, MaxAttempts: int(b.MaxAttempts.v),
 	}
 	if b.RetryBudget.v > 0 {
 		backend.Budget = loop.NewRetryBudget(int(b.RetryBudget.v))

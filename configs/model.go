@@ -307,6 +307,8 @@ type backend struct {
 	failOn  *loop.StatusSet
 	retryOn loop.RetryOn
 	sticky  *loop.Sticky // nil: there are no sessions
+	// retryStatus is what retry_on has besides words.
+	retryStatus *loop.StatusSet
 }
 
 // healthCheck is the table that has a backend's servers checked.

@@ -52,10 +52,11 @@ type exchange struct {
 	interim     int  // interim responses so far
 	drained     int  // bytes of the request body that were read and forgotten
 	fault       fault
-	attempts    int   // servers that were picked
-	uncounted   int   // attempts that died on a kept connection
-	paid        bool  // the retry budget has paid for an attempt that no server has been picked for yet
-	retryAfter  int32 // seconds after which a refused client may come again; 0: it is not said
+	attempts    int           // servers that were picked
+	uncounted   int           // attempts that died on a kept connection
+	next        balance.Index // reserved for the request, with faultPassedOver
+	paid        bool          // the retry budget has paid for an attempt that no server has been picked for yet
+	retryAfter  int32         // seconds after which a refused client may come again; 0: it is not said
 
 	status    int
 	bytesIn   int64         // head and body, as they came

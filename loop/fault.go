@@ -42,6 +42,7 @@ const (
 	faultResponseTimeout // response, or no progress while sending the request
 	faultResponseCut     // closed, reset or wrong in the middle of a body
 	faultReadTimeout     // backend_read
+	faultPassedOver      // a status that retry_on has; another server is reserved for the request
 )
 
 // faults says for each fault: the status that the client gets if nothing else was sent (0: nobody is
@@ -80,6 +81,7 @@ var faults = [...]struct {
 	faultResponseTimeout: {504, true, accesslog.EndBackendTimeout},
 	faultResponseCut:     {502, false, accesslog.EndBackendError},
 	faultReadTimeout:     {504, false, accesslog.EndBackendTimeout},
+	faultPassedOver:      {502, true, accesslog.EndBackendError},
 }
 
 // statusClientGone is what a record shows for a client that left before any answer: nginx's number for it,

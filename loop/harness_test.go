@@ -373,6 +373,7 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 	}
 	b.Key = s.key
 	b.FailOnStatus, b.FailOnTimeout, b.MaxAttempts, b.Budget = s.failover.FailOnStatus, s.failover.FailOnTimeout, s.failover.MaxAttempts, s.failover.Budget
+	b.RetryStatus = s.failover.RetryStatus
 	if b.RetryOn = s.failover.RetryOn; b.RetryOn == 0 {
 		b.RetryOn = RetryConnect | RetryClosed
 	}

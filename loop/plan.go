@@ -138,6 +138,8 @@ type Backend struct {
 	FailOnStatus *StatusSet
 	// FailOnTimeout: so does a response that has not come in time.
 	FailOnTimeout bool
+	// RetryStatus are the statuses after which a request is given to another server; nil for none.
+	RetryStatus *StatusSet
 	// RetryOn says after which failures a request is tried again, MaxAttempts how often at most, the first attempt
 	// included; 0 is until all servers have been tried. Budget is nil for no bound.
 	RetryOn     RetryOn

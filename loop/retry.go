@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"millrace/balance"
+	"millrace/httpparse"
 )
 
 // RetryOn is a set of failures after which a request may be given to a server again.
@@ -102,6 +103,51 @@ func (s *session) unpaid() {
 	}
 }
 
+// passesOver reports whether a response whose status retry_on has is kept from the client. It is if the request may be
+// given to a server again, and there is one: then that is reserved. Of the response rest has been read behind the head.
+func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool {
+	x := s.x
+	// 421 is said before anything is done, so that any request may go elsewhere (RFC 9110, 15.5.20).
+	safe := x.req.Method.Idempotent() || x.res.Status == 421
+	if !safe || !x.held || !s.permitted(faultPassedOver) {
+		return false
+	}
+	x.tried.Add(x.target)
+	key := uint64(balance.NoKey)
+	if x.backend.Key.Source != KeyNone {
+		key = s.balanceKey()
+	}
+	next, ok := x.backend.Group.Pick(int64(now), key, &x.tried)
+	if !ok {
+		s.unpaid()
+		return false
+	}
+	x.next, x.paid = next, false
+	// The connection can be kept if nothing more comes of the response, and nothing else has come.
+	length := int64(0)
+	if body.Kind == httpparse.BodyLength {
+		length = body.Length
+	}
+	x.keepServer = s.req == halfDone && !s.l.draining && x.res.Persistent() && x.req.Authority.Len() > 0 &&
+		(body.Kind == httpparse.BodyNone || body.Kind == httpparse.BodyLength) && int64(rest.w-rest.r) == length
+	if x.keepServer {
+		s.keepRest(rest, rest.w-rest.r)
+	}
+	return true
+}
+
+// passOver has the server that was reserved get the request.
+func (s *session) passOver(now Time) bool {
+	x := s.x
+	s.giveBack(s.judge(faultPassedOver), x.keepServer)
+	x.target, x.picked = x.next, true
+	x.attempts++
+	x.sent, x.heard, x.stale = false, false, false
+	s.startBody()
+	s.setStage(stageDial, now)
+	return true
+}
+
 // neverConnected reports whether a fault is that no connection could be made.
 func neverConnected(f fault) bool { return f == faultConnect || f == faultConnectTimeout }
 
@@ -112,7 +158,7 @@ func (s *session) judge(f fault) balance.Outcome {
 		return o
 	}
 	status := x.status
-	if f != faultNone && !x.answered {
+	if f != faultNone && f != faultPassedOver && !x.answered {
 		status = faults[f].status // what the client gets if that was the last attempt
 	}
 	if x.backend.FailOnStatus.Has(status) || x.backend.FailOnTimeout && f == faultResponseTimeout {

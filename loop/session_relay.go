@@ -285,6 +285,9 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 		return faultBadResponse
 	}
 	x.status = x.res.Status
+	if x.backend.RetryStatus.Has(x.status) && s.passesOver(v.from(n), body, now) {
+		return faultPassedOver
+	}
 	if g := x.backend.Group; g.CountsLatency() && x.status < 500 {
 		// A server that fails at once is not to be taken for a fast one.
 		g.Answered(x.target, int64(now-x.upAt), int64(now))

@@ -183,9 +183,12 @@ func (s *session) bodyTooLarge() bool {
 // client that it was cut; and is there anybody to be told.
 func (s *session) fail(f fault, now Time) bool {
 	x := s.x
+	if f == faultPassedOver {
+		return s.passOver(now)
+	}
 	again := retry(x, f) && s.permitted(f)
 	x.stale = again && s.origin != nil && s.origin.served > 0
-	x.resent = x.resent || again && x.sent
+	x.resent = x.resent || again && x.sent && !(x.stale && f == faultServerClosed)
 	x.fault = f
 	s.giveBack(s.judge(f), false)
 	if again {
@@ -239,7 +242,7 @@ func retry(x *exchange, f fault) bool {
 // outcome is what a fault says about the server.
 func outcome(f fault) balance.Outcome {
 	switch f {
-	case faultNone:
+	case faultNone, faultPassedOver:
 		return balance.OutcomeOK
 	case faultConnect, faultConnectTimeout:
 		return balance.OutcomeConnectFailed
