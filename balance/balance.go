@@ -60,6 +60,8 @@ type Options struct {
 	HashBalanceFactor int
 	// HashCompat is "lighttpd" to have hash and sticky place keys where lighttpd does, else empty.
 	HashCompat string
+	// Ejection has servers taken out of use for what their answers are like. Nil: none ever is.
+	Ejection *Ejection
 }
 
 // Outcome is what came of a Pick.
@@ -78,6 +80,9 @@ const (
 	// OutcomeUnfit: the server was reached, and what it did, or did not do, is a failure by the caller's rules:
 	// it counts like OutcomeConnectFailed.
 	OutcomeUnfit
+	// OutcomeError: as OutcomeOK, but what the server has answered is an error by the caller's rules. It counts for
+	// Ejection.ErrorRate only.
+	OutcomeError
 )
 
 // String returns the outcome in words.
@@ -93,6 +98,8 @@ func (o Outcome) String() string {
 		return "neutral"
 	case OutcomeUnfit:
 		return "unfit"
+	case OutcomeError:
+		return "error"
 	}
 	return "Outcome(" + strconv.Itoa(int(o)) + ")"
 }
@@ -183,11 +190,13 @@ type Group struct {
 	counts bool
 	// What the caller has to tell for the algorithm.
 	countsLatency, countsTraffic bool
-	enabled                      int64 // servers that may be picked at all
+	averages                     bool     // the algorithm goes by latencies
+	enabled                      int64    // servers that may be picked at all
+	eject                        *ejector // nil: no server is ever ejected
 
 	// Shared: loops of one process must agree on who is busy and who rests, or each would learn it anew.
 	algorithm algorithm
-	plain     plain // nil if there is no shorter way
+	plain     plain // nil if there is no shorter way, or servers may be ejected
 	servers   []server
 	tiers     []tier
 	dice      *dice
@@ -251,7 +260,13 @@ func New(servers []Server, o Options) (*Group, error) {
 		servers:   make([]server, len(servers)),
 		dice:      newDice(),
 	}
-	g.counts = g.maxFails > 1 || g.factor > 0
+	g.counts = g.maxFails > 1 || g.factor > 0 || o.Ejection != nil
+	if o.Ejection != nil {
+		var err error
+		if g.eject, err = newEjector(*o.Ejection, len(servers)); err != nil {
+			return nil, err
+		}
+	}
 	for i, s := range servers {
 		if s.Weight < 1 || s.Weight > MaxWeight {
 			return nil, fmt.Errorf("server %s: weight %d is not in the range 1 to %d", s.Name, s.Weight, MaxWeight)
@@ -281,9 +296,10 @@ func New(servers []Server, o Options) (*Group, error) {
 			}
 			g.algorithm = l
 		}
-		_, g.countsLatency = g.algorithm.(*ewma)
+		_, g.averages = g.algorithm.(*ewma)
+		g.countsLatency = g.averages || o.Ejection != nil && o.Ejection.LatencyFactor > 0
 		g.countsTraffic = g.algorithm == algorithm(account{})
-		if !g.selective {
+		if !g.selective && g.eject == nil {
 			g.plain, _ = g.algorithm.(plain)
 		}
 		if err := g.makeSessions(servers); err != nil {
@@ -301,6 +317,8 @@ func (g *Group) Pick(now int64, key uint64, tried *Tried) (Index, bool) {
 	switch {
 	case g.plain != nil:
 		return g.plain.pickPlain(g, now, tried)
+	case g.eject != nil:
+		return g.pickEjecting(look{now: now, key: key, tried: tried})
 	case g.selective:
 		return g.pickSelective(look{now: now, key: key, tried: tried})
 	}
@@ -323,11 +341,11 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 	switch o {
 	case OutcomeConnectFailed, OutcomeUnfit:
 		if g.disable > 0 && s.status&IgnoreErrors == 0 && g.failed(s) {
-			if v := s.rest.Load(); v != outOfService {
+			if v := s.rest.Load(); v != outOfService && !g.eject.serves(i, v) {
 				g.move(i, v, restUntil(now+g.disable, false), now)
 			}
 		}
-	case OutcomeOK:
+	case OutcomeOK, OutcomeError:
 		// Only a probe's word counts: a server that shuts down refuses connections while it still finishes what
 		// it has, and each of those answers would bring it back for nothing.
 		if s.rest.Load()&1 != 0 {
@@ -342,7 +360,7 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 		panic("balance: Done with " + o.String())
 	}
 	if g.counts {
-		g.doneCounting(s, o)
+		g.doneCounting(i, o)
 	}
 	if s.inFlight.Add(-1) < 0 {
 		panic("balance: Done without Pick for server " + g.names[i])
@@ -350,8 +368,12 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 }
 
 // doneCounting is what Done has to do in groups that count more than requests in flight.
-func (g *Group) doneCounting(s *server, o Outcome) {
-	if o == OutcomeOK && s.fails.Load() != 0 {
+func (g *Group) doneCounting(i Index, o Outcome) {
+	s := &g.servers[i]
+	if g.eject != nil {
+		g.eject.count(i, o)
+	}
+	if (o == OutcomeOK || o == OutcomeError) && s.fails.Load() != 0 {
 		s.fails.Store(0)
 	}
 	if g.factor > 0 && s.tier >= 0 {
@@ -368,7 +390,7 @@ func (g *Group) probed(i Index) {
 
 // wakeUp ends a server's rest.
 func (g *Group) wakeUp(i Index) {
-	if v := g.servers[i].rest.Load(); v != 0 && v != outOfService {
+	if v := g.servers[i].rest.Load(); v != 0 && v != outOfService && !g.eject.serves(i, v) {
 		// A rest ends g.disable after it began, and so does that of a probe: this is when it was picked.
 		g.move(i, v, 0, v>>1-g.disable)
 	}

@@ -113,6 +113,8 @@ func TestNew(t *testing.T) {
 		{"compatibility of what lighttpd has not", one, Options{Algorithm: "maglev", HashCompat: "lighttpd"}, "lighttpd has no maglev to be compatible with: only hash and sticky"},
 		{"compatibility with a factor", one, Options{Algorithm: "hash", HashCompat: "lighttpd", HashBalanceFactor: 125}, "lighttpd places keys without a hash balance factor"},
 		{"compatibility with weights", []Server{{Name: "a", Weight: 2}}, Options{Algorithm: "hash", HashCompat: "lighttpd"}, "server a: lighttpd places keys without weights, and weight is 2"},
+		{"an ejection without a window", one, Options{Ejection: &Ejection{MinRequests: 1, Time: 1, MaxTime: 1}}, "an ejection is out of range: {Window:0s MinRequests:1 ErrorRate:0 LatencyFactor:0 MinLatency:0s Time:1ns MaxTime:1ns MaxShare:0}"},
+		{"an ejection of centuries", one, Options{Ejection: &Ejection{Window: 1, MinRequests: 1, Time: 1<<63 - 1, MaxTime: 1<<63 - 1}}, ""},
 		{"a rest of centuries", one, Options{DisableTime: 1<<63 - 1}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -320,7 +322,7 @@ func TestMisusePanics(t *testing.T) {
 }
 
 func TestOutcomeString(t *testing.T) {
-	want := []string{"ok", "connect failed", "failed", "neutral", "unfit", "Outcome(5)"}
+	want := []string{"ok", "connect failed", "failed", "neutral", "unfit", "error", "Outcome(6)"}
 	for o, w := range want {
 		if got := Outcome(o).String(); got != w {
 			t.Errorf("Outcome %d is %q, want %q", o, got, w)

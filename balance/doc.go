@@ -28,6 +28,11 @@
 // came of within DisableTime is forgotten and the next one allowed. A group of one server is no exception. With
 // Options.ForceRecovery the rest of all servers ends when none is left to pick.
 //
+// # Ejection
+//
+// With Options.Ejection a server is also taken out of use when Judge finds its answers worse than those of the others, for
+// a time that nothing else ends, and comes back by a probe as from a rest. It is picked all the same when nobody else can be.
+//
 // # Sets
 //
 // Servers belong to sets, of which the lowest is used that has a server to pick. In a set spares stand in for

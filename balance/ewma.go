@@ -47,7 +47,10 @@ func (a average) add(latency float64, now int64) average {
 
 // Answered says how long a picked server took to answer, in nanoseconds.
 func (g *Group) Answered(i Index, latency, now int64) {
-	if !g.CountsLatency() {
+	if g.eject != nil {
+		g.eject.answered(i, latency)
+	}
+	if !g.averages {
 		return
 	}
 	word := &g.servers[i].latency

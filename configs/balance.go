@@ -228,5 +228,6 @@ func (b *backend) balanceOptions() balance.Options {
 		ForceRecovery:     b.ForceRecovery.v,
 		HashCompat:        b.HashCompat.v,
 		HashBalanceFactor: int(b.HashBalanceFactor.v),
+		Ejection:          b.Ejection.options(),
 	}
 }

@@ -89,6 +89,9 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 		Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check(), Key: b.hashKey,
 		FailOnStatus: b.failOn, FailOnTimeout: b.FailOnTimeout.v, RetryOn: b.retryOn, RetryStatus: b.retryStatus, MaxAttempts: int(b.MaxAttempts.v),
 	}
+	if b.Ejection.given && b.Ejection.ErrorRate.v > 0 {
+		backend.ErrorStatus = b.Ejection.errors
+	}
 	if b.RetryBudget.v > 0 {
 		backend.Budget = loop.NewRetryBudget(int(b.RetryBudget.v))
 	}

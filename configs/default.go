@@ -76,6 +76,7 @@ func (f *file) setDefaults() {
 		setDefault(&b.Health.Timeout, 2*time.Second)
 		setDefault(&b.Health.Rise, 2)
 		setDefault(&b.Health.Fall, 3)
+		b.Ejection.setDefaults()
 		for _, s := range b.Server.items {
 			setDefault(&s.Weight, 1)
 			setDefault(&s.LBSet, 0)

@@ -203,7 +203,7 @@ func TestReferenceFileHasEveryKeyAtItsDefault(t *testing.T) {
 			t.Errorf("%s is %s, the default is %s", path, text, want)
 		}
 		if !given && path != "listener.name" && !strings.HasPrefix(path, "backend.NAME.server.") && !strings.HasPrefix(path, "backend.NAME.health.") &&
-			!strings.HasPrefix(path, "backend.NAME.sticky_cookie.") {
+			!strings.HasPrefix(path, "backend.NAME.sticky_cookie.") && !strings.HasPrefix(path, "backend.NAME.ejection.") {
 			t.Errorf("%s is not given", path)
 		}
 	}

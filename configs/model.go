@@ -301,6 +301,7 @@ type backend struct {
 	NoFailover        value[bool]            `toml:"no_failover"`
 	Timeouts          timeouts               `toml:"timeouts"`
 	Health            healthCheck            `toml:"health"`
+	Ejection          ejection               `toml:"ejection"`
 
 	targets []*target
 	hashKey loop.Key // what hash_key says

@@ -422,6 +422,7 @@ func (v validator) backend(i int) {
 	v.sticky(b)
 	v.recovery(b)
 	v.failing(b)
+	v.ejection(b)
 }
 
 func (v validator) servers(b *backend) {

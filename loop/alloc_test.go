@@ -109,6 +109,7 @@ func TestARequestAllocatesNothing(t *testing.T) {
 		struct{ name, request, response string }{"of a client that gets our cookie", "GET / HTTP/1.1\r\nHost: a\r\nCookie: a=b; SERVER=forged\r\n\r\n", ok("fine")},
 		struct{ name, request, response string }{"balanced by traffic", get("/"), ok("fine")},
 		struct{ name, request, response string }{"balanced by latency, of one set of two", get("/"), ok("fine")},
+		struct{ name, request, response string }{"of a server that is judged", get("/"), ok("fine")},
 	)
 	balanced := map[string]setup{
 		"balanced by its path": {balance: balance.Options{Algorithm: "hash", HashBalanceFactor: 125}, key: Key{Source: KeyPath}},
@@ -118,6 +119,9 @@ func TestARequestAllocatesNothing(t *testing.T) {
 			balance: balance.Options{Algorithm: "ewma", ForceRecovery: true, SlowStart: time.Second},
 			members: []balance.Server{{}, {Status: balance.Standby}},
 		},
+		"of a server that is judged": {balance: balance.Options{Ejection: &balance.Ejection{
+			Window: time.Hour, MinRequests: 1, ErrorRate: 50, LatencyFactor: 5, Time: 1, MaxTime: 1,
+		}}, failover: Backend{ErrorStatus: failOn(500), RetryStatus: failOn(503)}},
 	}
 	for _, test := range tests {
 		if strings.HasPrefix(test.name, "of a s") || strings.HasPrefix(test.name, "of a client that") {

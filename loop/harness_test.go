@@ -373,7 +373,7 @@ func (s setup) plan(p *proxy, servers []any) *Plan {
 	}
 	b.Key = s.key
 	b.FailOnStatus, b.FailOnTimeout, b.MaxAttempts, b.Budget = s.failover.FailOnStatus, s.failover.FailOnTimeout, s.failover.MaxAttempts, s.failover.Budget
-	b.RetryStatus = s.failover.RetryStatus
+	b.RetryStatus, b.ErrorStatus = s.failover.RetryStatus, s.failover.ErrorStatus
 	if b.RetryOn = s.failover.RetryOn; b.RetryOn == 0 {
 		b.RetryOn = RetryConnect | RetryClosed
 	}

@@ -138,6 +138,8 @@ type Backend struct {
 	FailOnStatus *StatusSet
 	// FailOnTimeout: so does a response that has not come in time.
 	FailOnTimeout bool
+	// ErrorStatus are the statuses that count as errors for the ejections of Group; nil for none.
+	ErrorStatus *StatusSet
 	// RetryStatus are the statuses after which a request is given to another server; nil for none.
 	RetryStatus *StatusSet
 	// RetryOn says after which failures a request is tried again, MaxAttempts how often at most, the first attempt

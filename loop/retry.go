@@ -164,5 +164,8 @@ func (s *session) judge(f fault) balance.Outcome {
 	if x.backend.FailOnStatus.Has(status) || x.backend.FailOnTimeout && f == faultResponseTimeout {
 		return balance.OutcomeUnfit
 	}
+	if o == balance.OutcomeOK && x.backend.ErrorStatus.Has(status) {
+		return balance.OutcomeError
+	}
 	return o
 }

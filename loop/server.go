@@ -115,6 +115,7 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	srv.watchHealth(ctx)
+	srv.watchEjections(ctx)
 	go srv.finish(cancel)
 	return srv, nil
 }

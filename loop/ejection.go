@@ -1,0 +1,36 @@
+package loop
+
+import (
+	"context"
+	"time"
+)
+
+// watchEjections has the servers judged of the backends that eject them, until ctx ends. As with health checks, loops
+// learn of it by the state of the server in its group.
+func (srv *Server) watchEjections(ctx context.Context) {
+	for _, b := range srv.plan.Backends {
+		if every := b.Group.JudgeEvery(); every > 0 {
+			srv.checks.Go(func() { srv.judge(ctx, b, every) })
+		}
+	}
+}
+
+func (srv *Server) judge(ctx context.Context, b *Backend, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, j := range b.Group.Judge(int64(clock())) {
+			log := srv.log.With("backend", b.Name, "server", b.Servers[j.Server].Name)
+			if j.Out {
+				log.Warn("ejection: the server is out", "for", j.For.String(), "reason", j.Reason)
+			} else {
+				log.Info("ejection: the server is back")
+			}
+		}
+	}
+}
