@@ -90,6 +90,7 @@ type watched struct {
 	// Owned by the caller of Judge.
 	seen  tally // all so far, when it was last looked at
 	parts [windowParts]tally
+	slow  bool          // it was too slow when it was last judged
 	last  time.Duration // how long it was out the last time
 	back  int64         // when it came back
 }
@@ -294,9 +295,10 @@ func (e *ejector) accused(g *Group) []accusation {
 		if e.ErrorRate > 0 && rate[i] >= float64(e.ErrorRate) && medianWithout(rates, rate[i]) < float64(e.ErrorRate) {
 			a.severity = rate[i] / float64(e.ErrorRate)
 			a.Reason = fmt.Sprintf("%d of %d requests have failed in %v", total[i].errors, total[i].answers, e.Window)
-		} else if latency[i] >= float64(e.MinLatency) {
-			others := medianWithout(latencies, latency[i])
-			if others < 0 || latency[i] < others*float64(e.LatencyFactor) {
+		} else if others := medianWithout(latencies, latency[i]); latency[i] >= float64(e.MinLatency) && others >= 0 && latency[i] >= others*float64(e.LatencyFactor) {
+			// When all become slow, some are seen to be before the others: it takes two judgements.
+			if !e.watched[i].slow {
+				e.watched[i].slow = true
 				continue
 			}
 			a.severity = latency[i] / others / float64(e.LatencyFactor)
@@ -304,6 +306,8 @@ func (e *ejector) accused(g *Group) []accusation {
 		}
 		if a.severity > 0 {
 			list = append(list, a)
+		} else {
+			e.watched[i].slow = false
 		}
 	}
 	slices.SortStableFunc(list, func(a, b accusation) int {
@@ -360,6 +364,7 @@ func (w *watched) advance(part int) {
 
 // forget empties the window.
 func (w *watched) forget() {
+	w.slow = false
 	for i := range w.parts {
 		p := &w.parts[i]
 		p.answers, p.errors = 0, 0

@@ -1,6 +1,6 @@
 // Command faults lets everything around the proxy go wrong, one thing after the other, and says what its clients saw of
 // it: origins that refuse, hang, reset, trickle, flap or answer garbage; connections that close as a request is on its
-// way; descriptors and disks that run out; clients that do nothing but hold a connection, or read slowly; a clock that
+// way; servers that are killed, hang and become slow in turn; descriptors and disks that run out; clients that do nothing but hold a connection, or read slowly; a clock that
 // starts elsewhere.
 //
 //	make faults                                      all of them, about two minutes
@@ -47,6 +47,9 @@ var faults = []fault{
 	{"clock", clockElsewhere},
 	{"slow-reader", slowReader},
 	{"slowloris", slowloris},
+	{"failover", failover},
+	{"one-slow", oneSlow},
+	{"all-slow", allSlow},
 }
 
 // errSkipped is the reason why a fault cannot be made here.
