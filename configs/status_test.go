@@ -53,3 +53,14 @@ func FuzzStatus(f *testing.F) {
 		}
 	})
 }
+
+// BL-18: a server that begins in error is tried by the first request.
+func TestAServerThatBeginsInErrorIsUsedAtOnce(t *testing.T) {
+	b := parseOK(t, "[[listener]]\naddress = ':1'\n[[route]]\nbackend = 'app'\n[backend.app]\ndisable_time = '2s'\nbalance = 'byrequests'\n"+
+		"[[backend.app.server]]\naddress = '10.0.0.1'\nstatus = '+E'\n[[backend.app.server]]\naddress = '10.0.0.2'", nil).Backends[0]
+	for want := range balance.Index(2) {
+		if got, ok := b.Group.Pick(0, balance.NoKey, nil); !ok || got != want {
+			t.Errorf("picked %d, want %d", got, want)
+		}
+	}
+}
