@@ -245,10 +245,13 @@ func (e *ejector) sentence(g *Group, i Index, now int64) time.Duration {
 	if w.last > 0 && now-w.back < int64(w.last) {
 		d = min(2*w.last, e.MaxTime)
 	}
+	if g.servers[i].rest.Load() != 0 {
+		return 0
+	}
 	state := restUntil(now+int64(d), false)
-	w.sentence.Store(state)
+	before := w.sentence.Swap(state) // not 0 if it has come back since that was last looked at
 	if !g.move(i, 0, state, now) {
-		w.sentence.Store(0)
+		w.sentence.Store(before)
 		return 0
 	}
 	w.last = d
