@@ -159,6 +159,7 @@ func (v validator) failing(b *backend) {
 	between(v, b.MaxFails, 1, maxCount, "", decimal)
 	between(v, b.MaxAttempts, 1, maxCount, noLimit, decimal)
 	between(v, b.RetryBudget, 1, 100, noLimit, decimal)
+	between(v, b.Ping, minTimeout, maxTimeout, "0 for none, or ", formatDuration)
 	if b.DisableTime.ok && b.DisableTime.v == 0 {
 		for _, x := range []struct {
 			given bool

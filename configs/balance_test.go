@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/balance"
 	"millrace/loop"
@@ -178,6 +179,7 @@ func TestProblemsOfFailing(t *testing.T) {
 	for _, c := range []struct{ lines, want string }{
 		{two + "max_fails = 0", "f:8:13: backend.app.max_fails: 0 is too small: allowed are 1 to 1000"},
 		{two + "max_attempts = 1001", "backend.app.max_attempts: 1001 is too large: allowed are 0 for no limit, or 1 to 1000"},
+		{two + "ping = '1'", "backend.app.ping"},
 		{two + "retry_budget = 101", "backend.app.retry_budget: 101 is too large: allowed are 0 for no limit, or 1 to 100"},
 		{two + "fail_on_status = ['500', '199']", `f:8:26: backend.app.fail_on_status[1]: "199" is not a status from 200 to 599`},
 		{two + "fail_on_status = [500]", `500 is not a string: write "500"`},
@@ -218,6 +220,9 @@ func TestFailingGetsIntoThePlan(t *testing.T) {
 		if got, want := b.RetryStatus.Has(status), status == 421 || status >= 502 && status <= 504; got != want {
 			t.Errorf("a request is tried again after %d: %v", status, got)
 		}
+	}
+	if b.Ping != 0 || parseOK(t, balanced(two+"ping = '500ms'"), nil).Backends[0].Ping != 500*time.Millisecond {
+		t.Error("ping is lost")
 	}
 	if b.RetryOn != loop.RetryConnect {
 		t.Errorf("it is tried again on %v", b.RetryOn)

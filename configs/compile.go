@@ -92,6 +92,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	if b.Ejection.given && b.Ejection.ErrorRate.v > 0 {
 		backend.ErrorStatus = b.Ejection.errors
 	}
+	backend.Ping = b.Ping.v
 	if b.RetryBudget.v > 0 {
 		backend.Budget = loop.NewRetryBudget(int(b.RetryBudget.v))
 	}

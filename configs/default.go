@@ -64,6 +64,7 @@ func (f *file) setDefaults() {
 		setDefault(&b.FailOnTimeout, false)
 		setDefault(&b.MaxAttempts, 0)
 		setDefault(&b.RetryBudget, 0)
+		setDefault(&b.Ping, 0)
 		b.setStickyDefaults()
 		setDefault(&b.Health.Type, "http")
 		setDefault(&b.Health.Method, "GET")

@@ -293,6 +293,7 @@ type backend struct {
 	RetryOn           value[[]value[string]] `toml:"retry_on"`
 	MaxAttempts       value[int64]           `toml:"max_attempts"`
 	RetryBudget       value[int64]           `toml:"retry_budget"`
+	Ping              value[time.Duration]   `toml:"ping"`
 	StickySession     value[string]          `toml:"sticky_session"`
 	StickySessionSep  value[string]          `toml:"sticky_session_sep"`
 	ScolonPathDelim   value[bool]            `toml:"scolon_path_delim"`

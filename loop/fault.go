@@ -42,6 +42,7 @@ const (
 	faultResponseTimeout // response, or no progress while sending the request
 	faultResponseCut     // closed, reset or wrong in the middle of a body
 	faultReadTimeout     // backend_read
+	faultPing            // ping
 	faultPassedOver      // a status that retry_on has; another server is reserved for the request
 )
 
@@ -81,6 +82,7 @@ var faults = [...]struct {
 	faultResponseTimeout: {504, true, accesslog.EndBackendTimeout},
 	faultResponseCut:     {502, false, accesslog.EndBackendError},
 	faultReadTimeout:     {504, false, accesslog.EndBackendTimeout},
+	faultPing:            {504, true, accesslog.EndBackendTimeout},
 	faultPassedOver:      {502, true, accesslog.EndBackendError},
 }
 

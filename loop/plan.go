@@ -147,6 +147,8 @@ type Backend struct {
 	RetryOn     RetryOn
 	MaxAttempts int
 	Budget      *RetryBudget
+	// Ping is how long a server is waited for that is asked whether it wants the body of a request; 0: it is not asked.
+	Ping time.Duration
 	// IdleTTL is how long an unused connection is kept. IdleMax bounds the unused connections kept a server
 	// and loop; 0 is no bound but the open-file limit.
 	IdleTTL time.Duration

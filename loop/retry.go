@@ -108,16 +108,12 @@ func (s *session) unpaid() {
 func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool {
 	x := s.x
 	// 421 is said before anything is done, so that any request may go elsewhere (RFC 9110, 15.5.20).
-	safe := x.req.Method.Idempotent() || x.res.Status == 421
+	safe := x.req.Method.Idempotent() || x.res.Status == 421 || !x.sent
 	if !safe || !x.held || !s.permitted(faultPassedOver) {
 		return false
 	}
 	x.tried.Add(x.target)
-	key := uint64(balance.NoKey)
-	if x.backend.Key.Source != KeyNone {
-		key = s.balanceKey()
-	}
-	next, ok := x.backend.Group.Pick(int64(now), key, &x.tried)
+	next, ok := x.backend.Group.Pick(int64(now), s.pickKey(), &x.tried)
 	if !ok {
 		s.unpaid()
 		return false
@@ -136,6 +132,14 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 	return true
 }
 
+// pickKey is the key that the balance goes by.
+func (s *session) pickKey() uint64 {
+	if s.x.backend.Key.Source == KeyNone {
+		return balance.NoKey
+	}
+	return s.balanceKey()
+}
+
 // passOver has the server that was reserved get the request.
 func (s *session) passOver(now Time) bool {
 	x := s.x
@@ -148,8 +152,10 @@ func (s *session) passOver(now Time) bool {
 	return true
 }
 
-// neverConnected reports whether a fault is that no connection could be made.
-func neverConnected(f fault) bool { return f == faultConnect || f == faultConnectTimeout }
+// neverConnected reports whether a fault is that no connection could be made, or that nobody was there to answer on it.
+func neverConnected(f fault) bool {
+	return f == faultConnect || f == faultConnectTimeout || f == faultPing
+}
 
 // judge is outcome with what the backend's options say of the server's answer, or of its having none.
 func (s *session) judge(f fault) balance.Outcome {

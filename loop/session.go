@@ -235,6 +235,10 @@ func (s *session) relayDeadline() (Time, fault) {
 	case s.origin.waiting():
 		up, upFault = x.upAt.after(x.timeouts.BackendRead), faultResponseTimeout
 	case s.req != halfBody:
+	case x.pinging:
+		if s.res == halfHead {
+			up, upFault = x.upAt.after(x.backend.Ping), faultPing
+		}
 	case x.waitsFor100:
 		// It is the server that keeps the client waiting.
 		up, upFault = x.upAt.after(x.timeouts.Response), faultResponseTimeout

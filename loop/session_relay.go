@@ -22,6 +22,12 @@ func (s *session) relay(now Time) bool {
 	if f := s.relayResponse(now); f != faultNone {
 		return s.fail(f, now)
 	}
+	if x := s.x; x.resume {
+		x.resume = false
+		if f := s.relayRequest(now); f != faultNone {
+			return s.fail(f, now)
+		}
+	}
 	if s.res != halfDone {
 		return false
 	}
@@ -49,7 +55,7 @@ func (s *session) relayRequest(now Time) fault {
 		if moved {
 			x.upAt = now
 		}
-		if c.waiting() || s.req != halfBody {
+		if c.waiting() || s.req != halfBody || x.pinging {
 			return faultNone
 		}
 		if s.turn.up >= turnBytes {
@@ -257,10 +263,13 @@ func (s *session) relayInterim(v window, n int, now Time) fault {
 	}
 	x.upAt, x.downAt = now, now
 	f := faultNone
-	if x.req.Version >= httpparse.HTTP11 {
+	if x.req.Version >= httpparse.HTTP11 && !s.expectsNothing(&x.res) {
 		out := remap.AppendResponse(l.scratch[:0], v.base[v.r:v.r+n], &x.res, &remap.ResponseFacts{})
 		l.scratch = out[:0]
 		f = s.say(out, now)
+	}
+	if x.pinging && x.res.Status == 100 {
+		s.ponged()
 	}
 	s.keepRest(v, n)
 	return f
@@ -285,6 +294,9 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 		return faultBadResponse
 	}
 	x.status = x.res.Status
+	if x.pinging && s.refusesPing(now) {
+		return faultPassedOver
+	}
 	if x.backend.RetryStatus.Has(x.status) && s.passesOver(v.from(n), body, now) {
 		return faultPassedOver
 	}

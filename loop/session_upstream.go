@@ -141,13 +141,15 @@ func (s *session) send(now Time) bool {
 	if s.behind != nil {
 		facts.ChainEnd = s.behind.chainEnd
 	}
+	x.pinging = !x.up.done && s.pings()
+	facts.Expect = x.pinging
 	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
 	l.scratch = head[:0]
 	if x.trip != nil && x.trip.Refused {
 		return s.fail(faultBadRequest, now)
 	}
 	out := head
-	if s.in.len() > 0 && !x.up.done {
+	if s.in.len() > 0 && !x.up.done && !x.pinging {
 		v := window{s.in.b, s.in.r, s.in.w, false}
 		framed, used, err := x.up.frame(head, v)
 		if err != nil {
@@ -167,7 +169,7 @@ func (s *session) send(now Time) bool {
 	if errno := c.send(l, out); errno != 0 {
 		return s.fail(faultServerClosed, now)
 	}
-	x.sent = true
+	x.sent = !x.pinging
 	s.setStage(stageRelay, now)
 	return true
 }
@@ -211,6 +213,8 @@ func retry(x *exchange, f fault) bool {
 	}
 	on := x.backend.RetryOn
 	switch f {
+	case faultPing:
+		return on&RetryConnect != 0 && !x.heard
 	case faultConnect, faultConnectTimeout:
 		return on&RetryConnect != 0 // nothing was sent; pick ends it when all servers have been tried
 	case faultServerClosed:
@@ -244,7 +248,7 @@ func outcome(f fault) balance.Outcome {
 	switch f {
 	case faultNone, faultPassedOver:
 		return balance.OutcomeOK
-	case faultConnect, faultConnectTimeout:
+	case faultConnect, faultConnectTimeout, faultPing:
 		return balance.OutcomeConnectFailed
 	case faultServerClosed, faultBadResponse, faultResponseTimeout, faultResponseCut, faultReadTimeout:
 		return balance.OutcomeFailed

@@ -514,6 +514,8 @@ func TestRetryAsksInThisOrder(t *testing.T) {
 	}{
 		{"refused", faultConnect, post, func(x *exchange) { x.sent = false }, true},
 		{"no connection in time", faultConnectTimeout, post, func(x *exchange) { x.sent = false }, true},
+		{"asked for a body, and silent", faultPing, post, func(x *exchange) { x.sent = false }, true},
+		{"asked for a body, and silent after a first word", faultPing, post, func(x *exchange) { x.sent, x.heard = false, true }, false},
 		{"closed", faultServerClosed, get, nil, true},
 		{"closed, may have acted", faultServerClosed, post, nil, false},
 		{"closed before anything was sent", faultServerClosed, post, func(x *exchange) { x.sent = false }, true},

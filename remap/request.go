@@ -20,6 +20,8 @@ type RequestFacts struct {
 	Body httpparse.Framing
 	// Close says that the connection to the server will not be used again.
 	Close bool
+	// Expect asks the server to say when it wants the body (RFC 9110, 10.1.1), whether the client has or not.
+	Expect bool
 	// Target is the target to send, in origin-form. Empty: as it was received.
 	Target []byte
 	// MaxForwards is the value of Max-Forwards to send, with CountForwards.
@@ -86,7 +88,7 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 	if chunked {
 		drop &^= set(httpparse.FieldTrailer)
 	}
-	if r.Version < httpparse.HTTP11 {
+	if r.Version < httpparse.HTTP11 || f.Expect {
 		// A server ignores what an HTTP/1.0 client expects (RFC 9110, 10.1.1), and would not know that this
 		// one comes from such a client.
 		drop |= set(httpparse.FieldExpect)
@@ -100,6 +102,9 @@ func AppendRequest(dst, buf []byte, r *httpparse.Request, f *RequestFacts) []byt
 		dst = t.appendRequestFields(dst, drop)
 	}
 
+	if f.Expect {
+		dst = append(dst, "Expect: 100-continue\r\n"...)
+	}
 	if f.CountForwards {
 		dst = append(dst, "Max-Forwards: "...)
 		dst = strconv.AppendInt(dst, int64(f.MaxForwards), 10)
