@@ -47,7 +47,6 @@ type exchange struct {
 	lastChance  bool // a server was tried again because all that failed was a pooled connection to it
 	pinging     bool // the body is held back until the server says that it wants it
 	unpinged    bool // no further attempt asks for that
-	resume      bool // the server has said so, and the body can go on
 	sent        bool // the kernel has taken bytes of the request for the present connection, other than a head that is pinging
 	heard       bool // the server has sent a byte of the response
 	answered    bool // the client's socket or buffer has been given a byte of the final response head

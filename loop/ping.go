@@ -14,12 +14,11 @@ func (s *session) pings() bool {
 	return x.backend.Ping > 0 && !x.unpinged && x.kind != tunnelUpgrade && x.req.Authority.Len() > 0
 }
 
-// ponged is the server's word that it wants the body.
+// ponged is the server's word that it wants the body, which can be relayed now.
 func (s *session) ponged() {
 	x := s.x
 	x.pinging, x.sent = false, true
 	x.heard = false // but for this, which says nothing of what comes of the request
-	x.resume = true
 }
 
 // refusesPing reports whether a response is one to our expectation, and not to the request: then that goes out again

@@ -22,12 +22,6 @@ func (s *session) relay(now Time) bool {
 	if f := s.relayResponse(now); f != faultNone {
 		return s.fail(f, now)
 	}
-	if x := s.x; x.resume {
-		x.resume = false
-		if f := s.relayRequest(now); f != faultNone {
-			return s.fail(f, now)
-		}
-	}
 	if s.res != halfDone {
 		return false
 	}
@@ -268,10 +262,11 @@ func (s *session) relayInterim(v window, n int, now Time) fault {
 		l.scratch = out[:0]
 		f = s.say(out, now)
 	}
-	if x.pinging && x.res.Status == 100 {
-		s.ponged()
-	}
 	s.keepRest(v, n)
+	if x.pinging && x.res.Status == 100 && f == faultNone {
+		s.ponged()
+		f = s.relayRequest(now)
+	}
 	return f
 }
 
