@@ -177,7 +177,7 @@ func (g *Group) pickEjecting(l look) (Index, bool) {
 	best := Index(-1)
 	for i := range Index(len(g.servers)) {
 		s := &g.servers[i]
-		if s.tier < 0 || l.tried.Has(i) || !g.eject.serves(i, s.rest.Load()) {
+		if !g.standsIn(i, l.tried) {
 			continue
 		}
 		if best < 0 || s.tier < g.servers[best].tier || s.tier == g.servers[best].tier && g.lessBusy(i, best) {
@@ -187,12 +187,35 @@ func (g *Group) pickEjecting(l look) (Index, bool) {
 	if best < 0 {
 		return 0, false
 	}
-	s := &g.servers[best]
+	g.takeEjected(best)
+	return best, true
+}
+
+// PickEjected is PickOf for a session that no other servers are allowed to have, when PickOf has found none: it takes the
+// first that is ejected.
+func (g *Group) PickEjected(servers []Index, tried *Tried) (Index, bool) {
+	for _, i := range servers {
+		if g.standsIn(i, tried) {
+			g.takeEjected(i)
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// standsIn reports whether a server is ejected, and could be picked otherwise.
+func (g *Group) standsIn(i Index, tried *Tried) bool {
+	s := &g.servers[i]
+	return g.eject.serves(i, s.rest.Load()) && s.tier >= 0 && !tried.Has(i)
+}
+
+// takeEjected counts a request on an ejected server, which stays so.
+func (g *Group) takeEjected(i Index) {
+	s := &g.servers[i]
 	s.inFlight.Add(1)
 	if g.factor > 0 {
 		g.tiers[s.tier].inFlight.Add(1)
 	}
-	return best, true
 }
 
 // Judge compares what the servers have answered, ejects those that are out of line, and returns what has changed. It is

@@ -28,8 +28,7 @@ func (s *session) refusesPing(now Time) bool {
 	if x.res.Status != 417 || s.expects100() {
 		return false
 	}
-	key := s.pickKey()
-	next, ok := x.backend.Group.Pick(int64(now), key, &x.tried)
+	next, ok := s.pickNext(now)
 	if !ok {
 		return false
 	}

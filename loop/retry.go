@@ -113,7 +113,7 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 		return false
 	}
 	x.tried.Add(x.target)
-	next, ok := x.backend.Group.Pick(int64(now), s.pickKey(), &x.tried)
+	next, ok := s.pickNext(now)
 	if !ok {
 		s.unpaid()
 		return false
@@ -132,12 +132,22 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 	return true
 }
 
-// pickKey is the key that the balance goes by.
-func (s *session) pickKey() uint64 {
-	if s.x.backend.Key.Source == KeyNone {
-		return balance.NoKey
+// pickNext picks another server for a request that a server has answered: as pick does, but that there may be none.
+func (s *session) pickNext(now Time) (balance.Index, bool) {
+	x := s.x
+	group := x.backend.Group
+	if st := x.backend.Sticky; st != nil {
+		if servers := s.sessionServers(); len(servers) > 0 {
+			if i, ok := group.PickOf(servers, int64(now), &x.tried); ok || st.NoFailover {
+				return i, ok
+			}
+		}
 	}
-	return s.balanceKey()
+	key := uint64(balance.NoKey)
+	if x.backend.Key.Source != KeyNone {
+		key = s.balanceKey()
+	}
+	return group.Pick(int64(now), key, &x.tried)
 }
 
 // passOver has the server that was reserved get the request.

@@ -103,6 +103,10 @@ func (s *session) pickSession(now Time) (decided, moved bool) {
 	if !x.backend.Sticky.NoFailover {
 		return false, false
 	}
+	if i, ok := group.PickEjected(servers, &x.tried); ok {
+		return true, s.pickedServer(i, now)
+	}
+	s.unpaid()
 	f := x.fault
 	if f == faultNone {
 		f = faultNoServer
