@@ -46,10 +46,10 @@ func TestABodyThatComesTooSlowlyTimesOut(t *testing.T) {
 				record:   "$status",
 			}, o)
 			c := p.dial()
+			start := time.Now()
 			c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
 			x := o.accept()
 			x.wantHead()
-			start := time.Now()
 			status := 408
 			if test.early {
 				x.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
