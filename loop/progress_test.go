@@ -149,7 +149,7 @@ func TestAClientIsNotBlamedForASlowServer(t *testing.T) {
 	tr := newTrace(t)
 	o := tr.origin()
 	p := tr.proxy(setup{
-		timeouts: Timeouts{ClientBody: 4 * short, ClientWrite: 4 * short},
+		timeouts: Timeouts{ClientBody: 20 * short, ClientWrite: 20 * short},
 		limits:   Limits{ClientRate: endlessRate},
 		record:   "$status $end",
 	}, o)
@@ -165,7 +165,7 @@ func TestAClientIsNotBlamedForASlowServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The server takes nothing, and then answers nothing, for longer than the client may be slow.
-	pause := func() { <-time.After(6 * short) }
+	pause := func() { <-time.After(22 * short) }
 	pause()
 	if n, err := io.Copy(io.Discard, r.Body); n != size || err != nil {
 		t.Fatalf("%d bytes of the body, %v", n, err)
