@@ -63,6 +63,11 @@ soak: ## good and hostile load under the race detector for SOAK=20m; then everyt
 faults: build ## let everything around the proxy go wrong, and print what its clients saw; FAULTS='-only disk'
 	go run ./internal/faults $(FAULTS)
 
+.PHONY: demos
+demos: ## tunnels between real peers at their whole sizes: PostgreSQL, Redis, SMTP, netcat, PHP-FPM, WebSockets (minutes)
+	MILLRACE_E2E_FULL=1 go test ./internal/e2e -count 1 -timeout 30m -v \
+		-run '^Test(Postgres|Redis|TheServerSpeaksFirst|HalfClose|FastCGI|WebSocket.*|SockListener)$$'
+
 .PHONY: bench
 bench: build limits ## compare with nginx, haproxy, lighttpd; options in BENCH='-quick' (-h lists them)
 	go run ./bench/harness $(BENCH)

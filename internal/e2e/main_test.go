@@ -1,12 +1,14 @@
 // Package e2e tests the program as its users meet it: the real binary, run as a process with a TOML file, between
 // real peers. The origins are nginx, or a few lines of Go where one has to misbehave on cue; the clients are curl,
-// wget, wrk, h2load, chromium, or a bare socket where a test counts connections.
+// wget, wrk, h2load, chromium, or a bare socket where a test counts connections. Tunnels are between PostgreSQL, Redis,
+// PHP-FPM, netcat, node's ws and their like.
 //
 // A test names the programs that it needs. Without them it is skipped, but not in CI (environment variable CI not
 // empty), where it fails: a test that nobody notices to be skipped tests nothing.
 //
-//	go test ./internal/e2e                          about two minutes
-//	MILLRACE_E2E_FULL=1 go test ./internal/e2e      whole sizes: 1 GiB bodies, the whole of Go's source
+//	go test ./internal/e2e                          about three minutes
+//	MILLRACE_E2E_FULL=1 go test ./internal/e2e      whole sizes: 1 GiB bodies, the whole of Go's source,
+//	                                                a minute of pgbench ("make demos" has the tunnels only)
 //	MILLRACE_E2E_BINARY=F go test ./internal/e2e    tests that binary, such as a release, and builds none
 //	go test -short ./...                            leaves this package out
 //
