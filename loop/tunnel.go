@@ -269,6 +269,11 @@ func (s *session) resetBehind(e *endpoint, sent, taken *flow, other *endpoint) b
 		return false // reading will tell
 	}
 	e.failing = false
+	if taken.state == flowDone {
+		// We have said goodbye to e as well, and then the error does not tell whether e had done so. Reading will, behind
+		// all that has come, as long as nobody has asked for the error.
+		return false
+	}
 	switch errno := pendingError(e.fd); {
 	case errno == 0:
 		return false // both directions have ended, which is reported as a failure too
