@@ -50,6 +50,7 @@ var faults = []fault{
 	{"failover", failover},
 	{"one-slow", oneSlow},
 	{"all-slow", allSlow},
+	{"tunnels", tunnels},
 }
 
 // errSkipped is the reason why a fault cannot be made here.

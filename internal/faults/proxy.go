@@ -50,6 +50,7 @@ func (o *output) String() string {
 // setting is what a fault's configuration differs in from one listener and one backend without an access log.
 type setting struct {
 	tables  string   // more of the file
+	server  string   // more keys of [server]
 	backend string   // more keys of the backend
 	log     string   // path of the access log; empty: off
 	command []string // what runs the program; empty: nothing does
@@ -72,6 +73,7 @@ func (e *env) start(s setting, servers ...string) (*proxy, error) {
 [server]
 loops = 1
 drain_timeout = "5s"
+%s
 
 [access_log]
 path = %q
@@ -86,7 +88,7 @@ backend = "origin"
 [backend.origin]
 servers = [%s]
 %s
-`, s.tables, s.log, addr, strings.Join(quoted, ", "), s.backend)
+`, s.tables, s.server, s.log, addr, strings.Join(quoted, ", "), s.backend)
 	path := filepath.Join(e.dir, "millrace.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
