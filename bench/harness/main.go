@@ -46,6 +46,8 @@ type options struct {
 	strace     bool
 	requests   int
 	quick      bool
+	raw        bool
+	idle       int // tunnels
 }
 
 // size is the length of a response body, with the name it has in paths and tables.
@@ -94,6 +96,8 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.origin, "origin", "light", "origin: light (bench/origin) or nginx")
 	fs.BoolVar(&o.quick, "quick", false, "5B, 64 connections, 3 rounds of 2 s; options given beside it win")
 	fs.BoolVar(&o.strace, "strace", false, "count system calls a request instead of measuring time")
+	fs.BoolVar(&o.raw, "raw", false, "raw TCP: 5B and 1MiB through "+strings.Join(rawPeers, ",")+"; options given beside it win")
+	fs.IntVar(&o.idle, "idle", 0, "instead of time, measure the memory of so many idle tunnels through the proxies of -raw")
 	fs.IntVar(&o.requests, "requests", 100_000, "requests for -strace")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -104,13 +108,24 @@ func parseOptions(args []string) (*options, error) {
 
 	given := map[string]bool{}
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if o.quick {
-		for name, value := range map[string]string{"sizes": "5B", "conns": "64", "rounds": "3", "seconds": "2"} {
+	preset := func(values map[string]string) error {
+		for name, value := range values {
 			if !given[name] {
 				if err := fs.Set(name, value); err != nil {
-					return nil, err
+					return err
 				}
 			}
+		}
+		return nil
+	}
+	if o.raw || o.idle > 0 {
+		if err := preset(map[string]string{"sizes": "5B,1MiB", "conns": "64", "peers": strings.Join(rawPeers, ",")}); err != nil {
+			return nil, err
+		}
+	}
+	if o.quick {
+		if err := preset(map[string]string{"sizes": "5B", "conns": "64", "rounds": "3", "seconds": "2"}); err != nil {
+			return nil, err
 		}
 	}
 	// Children run in directories of their own.
@@ -126,7 +141,7 @@ func parseOptions(args []string) (*options, error) {
 	}
 	o.peersNamed = given["peers"]
 	o.peers = peerNames()
-	if o.peersNamed {
+	if peers != "" {
 		o.peers = strings.Split(peers, ",")
 	}
 	if o.baseline != "" {
@@ -156,8 +171,8 @@ func parseOptions(args []string) (*options, error) {
 		o.conns = append(o.conns, n)
 	}
 	switch {
-	case o.rounds < 1 || o.seconds < 1 || o.warmup < 0 || o.requests < 1:
-		return nil, errors.New("-rounds, -seconds and -requests are at least 1, -warmup at least 0")
+	case o.rounds < 1 || o.seconds < 1 || o.warmup < 0 || o.requests < 1 || o.idle < 0:
+		return nil, errors.New("-rounds, -seconds and -requests are at least 1, -warmup and -idle at least 0")
 	case o.proxyCPU == o.loadCPU:
 		return nil, errors.New("-proxy-cpu and -load-cpu must differ: the proxy needs a CPU of its own")
 	}
@@ -222,6 +237,11 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	if o.idle > 0 {
+		if err := o.limitIdle(); err != nil {
+			return err
+		}
+	}
 	for _, r := range remarks {
 		fmt.Fprintln(os.Stderr, "harness:", r)
 	}
@@ -231,6 +251,9 @@ func run(ctx context.Context, o *options) error {
 	}
 	defer b.origin.stop()
 
+	if o.idle > 0 {
+		return b.measureIdle(ctx, peers, remarks)
+	}
 	if o.strace {
 		return b.countCalls(ctx, peers)
 	}

@@ -64,6 +64,7 @@ func TestTemplatesCanBeFilled(t *testing.T) {
 		s := &settings{
 			Listen: "127.0.0.1:1", Host: "127.0.0.1", Port: "1", Origin: "127.0.0.1:2", OriginHost: "127.0.0.1", OriginPort: "2",
 			Dir: "/private", Docs: "/docs", Config: filepath.Join(t.TempDir(), "config"), Root: root,
+			Tunnels: 100,
 		}
 		for _, file := range files {
 			if err := fill(file, s); err != nil {

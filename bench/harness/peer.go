@@ -34,6 +34,8 @@ type settings struct {
 	Docs                           string // the origin's files
 	Config                         string // the filled template
 	Root                           bool   // the harness runs as root, and servers will want to drop that
+	Module                         string // nginx's stream module; empty: it is built in, or not there
+	Tunnels                        int    // how many connections raw proxies need room for
 }
 
 // allPeers is the order of the tables.
@@ -48,6 +50,7 @@ func allPeers() []*peer {
 		{name: "limit_copy", binary: "bin/limit_copy", args: ports},
 		{name: "limit_splice", binary: "bin/limit_splice", args: ports},
 		{name: "millrace-sock", config: "millrace-sock.toml", args: runMillrace, version: []string{"version"}, named: true},
+		{name: "nginx-stream", binary: "nginx", config: "nginx-stream.conf", args: runNginx, version: []string{"-v"}, named: true},
 		{name: "haproxy-tcp", binary: "haproxy", config: "haproxy-tcp.conf", args: runHAProxy, version: []string{"-v"}, named: true},
 	}
 }
@@ -71,6 +74,18 @@ func originPeer(o *options) *peer {
 		return &peer{name: "origin", binary: filepath.Join(o.root, "bin", "origin"), args: port}
 	}
 	return &peer{name: "origin", binary: lookPath("nginx"), config: "origin.conf", args: runNginx, version: []string{"-v"}}
+}
+
+// rawPeers pass bytes on and parse nothing.
+var rawPeers = []string{"millrace-sock", "nginx-stream", "haproxy-tcp", "limit_copy", "limit_splice"}
+
+// streamModule is where Debian has the module of nginx that passes bytes on, empty if it is not there.
+func streamModule() string {
+	const file = "/usr/lib/nginx/modules/ngx_stream_module.so"
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
 }
 
 // peerNames are the proxies measured by default.
@@ -144,7 +159,10 @@ func (b *bench) start(ctx context.Context, p *peer, cpu int, origin string) (*pr
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &settings{Listen: addr, Origin: origin, Dir: dir, Docs: b.docs, Root: os.Geteuid() == 0}
+	s := &settings{
+		Listen: addr, Origin: origin, Dir: dir, Docs: b.docs, Root: os.Geteuid() == 0, Module: streamModule(),
+		Tunnels: max(4000, b.o.idle+20),
+	}
 	if s.Host, s.Port, err = net.SplitHostPort(addr); err != nil {
 		return nil, err
 	}
