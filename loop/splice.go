@@ -332,6 +332,7 @@ func (s *session) spliceFlow(f *flow, from, to *endpoint, now Time) (n int, resu
 	if n > 0 {
 		to.pipe = q
 		f.bytes += int64(n)
+		f.burst += int64(n)
 		s.t.movedAt = now
 		return n, spliceMoves, 0
 	}
@@ -340,7 +341,7 @@ func (s *session) spliceFlow(f *flow, from, to *endpoint, now Time) (n int, resu
 		f.refused = true
 		return 0, spliceCopies, 0
 	}
-	f.run = 0 // it has run dry, or has ended
+	f.ranDry(l) // or it has ended
 	return 0, spliceWaits, errno
 }
 

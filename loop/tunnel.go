@@ -52,7 +52,8 @@ const (
 type flow struct {
 	state   flowState
 	refused bool  // splice does not work with this source
-	run     int64 // bytes that were read one after the other without the source running dry
+	run     int64 // bytes that were read since the source has last run dry behind little
+	burst   int64 // bytes that were read since it has last run dry
 	bytes   int64 // that the destination's socket, buffer or pipe has taken
 }
 
@@ -223,10 +224,12 @@ func (s *session) move(f *flow, from, to *endpoint, held *buffer, turn *int, now
 			return true, errno
 		}
 		if n == 0 {
+			f.ranDry(l)
 			continue
 		}
-		if f.run += int64(n); !from.readable {
-			f.run = 0
+		f.run += int64(n)
+		if f.burst += int64(n); !from.readable {
+			f.ranDry(l)
 		}
 		*turn += n
 		s.t.movedAt = now
@@ -247,6 +250,19 @@ func (s *session) move(f *flow, from, to *endpoint, held *buffer, turn *int, now
 		}
 	}
 	return false, 0
+}
+
+// burstShare is the part of spliceFrom that a source has to bring before it runs dry, one in so many, for what it brings
+// next to count on. Whether it runs dry depends on how busy it is; whether a splice pays, which costs two calls more than
+// a copy, depends on how much there is each time.
+const burstShare = 4
+
+// ranDry notes that there is nothing more to read for now.
+func (f *flow) ranDry(l *Loop) {
+	if f.burst < l.spliceFrom/burstShare {
+		f.run = 0
+	}
+	f.burst = 0
 }
 
 // breakFlow notes that to takes no more of f, though its own bytes may go on to their end.
