@@ -83,7 +83,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.root, "root", ".", "top of the repository")
 	fs.StringVar(&o.out, "out", "", "directory of the results (default ROOT/bench/results)")
 	fs.StringVar(&o.millrace, "millrace", "", "millrace binary (default ROOT/bin/millrace)")
-	fs.StringVar(&o.baseline, "baseline", "", "another millrace binary, measured as the peer \"baseline\"")
+	fs.StringVar(&o.baseline, "baseline", "", "another millrace binary, measured as the peer \"baseline\", or \"baseline-sock\" with -raw")
 	fs.StringVar(&peers, "peers", "", "proxies, comma-separated (default "+strings.Join(peerNames(), ",")+")")
 	fs.StringVar(&scripts, "scripts", "small", "wrk scripts of bench/wrk: small, browser, pipelined, post, newconn")
 	fs.StringVar(&sizes, "sizes", "5B,1KiB,16KiB,1MiB", "response bodies")
@@ -144,7 +144,11 @@ func parseOptions(args []string) (*options, error) {
 	if peers != "" {
 		o.peers = strings.Split(peers, ",")
 	}
-	if o.baseline != "" {
+	switch {
+	case o.baseline == "":
+	case o.raw || o.idle > 0:
+		o.peers = append(o.peers, "baseline-sock")
+	default:
 		o.peers = append(o.peers, "baseline")
 	}
 	if o.origin != "light" && o.origin != "nginx" {

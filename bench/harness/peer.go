@@ -50,6 +50,7 @@ func allPeers() []*peer {
 		{name: "limit_copy", binary: "bin/limit_copy", args: ports},
 		{name: "limit_splice", binary: "bin/limit_splice", args: ports},
 		{name: "millrace-sock", config: "millrace-sock.toml", args: runMillrace, version: []string{"version"}, named: true},
+		{name: "baseline-sock", config: "millrace-sock.toml", args: runMillrace, version: []string{"version"}, named: true},
 		{name: "nginx-stream", binary: "nginx", config: "nginx-stream.conf", args: runNginx, version: []string{"-v"}, named: true},
 		{name: "haproxy-tcp", binary: "haproxy", config: "haproxy-tcp.conf", args: runHAProxy, version: []string{"-v"}, named: true},
 	}
@@ -115,7 +116,7 @@ func findPeers(o *options) (found []*peer, remarks []string, err error) {
 		switch {
 		case name == "millrace", name == "millrace-sock":
 			p.binary = o.millrace
-		case name == "baseline":
+		case name == "baseline", name == "baseline-sock":
 			p.binary = o.baseline
 		case p.config == "":
 			p.binary = filepath.Join(o.root, p.binary)
@@ -126,7 +127,7 @@ func findPeers(o *options) (found []*peer, remarks []string, err error) {
 			return nil, nil, err
 		}
 		if _, err := os.Stat(p.binary); err != nil {
-			if o.peersNamed || name == "baseline" {
+			if o.peersNamed || p.binary == o.baseline {
 				return nil, nil, fmt.Errorf("%s: %w (make deps build limits)", name, err)
 			}
 			remarks = append(remarks, name+" was left out: its binary is not there")
