@@ -218,8 +218,8 @@ func (r *report) markdown() string {
 	}
 	b.WriteString(`
 Medians over the rounds, which are interleaved. *CPU* is the time that all threads of the proxy's own processes spent
-on a request, with the least and the most of the rounds; *of it* is millrace's figure (or else millrace-sock's) divided by this proxy's (below
-1, millrace needs less CPU; above 1, it serves more requests a second). *Load* is how busy the proxy kept its CPU:
+on a request, with the least and the most of the rounds; *of it* is millrace's figure, or else millrace-sock's, divided
+by this proxy's (below 1, millrace needs less CPU; above 1, it serves more requests a second). *Load* is how busy the proxy kept its CPU:
 below 100 % the load generator was the bottleneck, and requests/s compare nothing. *Foreign* is what others took
 of that CPU or of the load generator's, whichever is more.
 `)
