@@ -1,9 +1,10 @@
 // Command faults lets everything around the proxy go wrong, one thing after the other, and says what its clients saw of
 // it: origins that refuse, hang, reset, trickle, flap or answer garbage; connections that close as a request is on its
-// way; servers that are killed, hang and become slow in turn; descriptors and disks that run out; clients that do nothing but hold a connection, or read slowly; a clock that
-// starts elsewhere.
+// way; servers that are killed, hang and become slow in turn; descriptors and disks that run out; clients that do
+// nothing but hold a connection, or read slowly; a clock that starts elsewhere; tunnels whose sides end at any byte, in
+// any way.
 //
-//	make faults                                      all of them, about two minutes
+//	make faults                                      all of them, about three minutes
 //	go run ./internal/faults -binary F -only disk    one
 //
 // It prints a table: requests, how many of them failed for a client, and for how many that was allowed, which the fault
