@@ -38,7 +38,7 @@ func TestRedis(t *testing.T) {
 	tcp, unix := startRedis(t)
 	requests, keys := "100000", 50_000
 	if full {
-		requests, keys = "3000000", 1_000_000
+		requests, keys = "1000000", 500_000
 	}
 	eachSock(t, true, tcp, unix, func(t *testing.T, p *sockProxy) {
 		where := []string{"-h", "127.0.0.1", "-p", p.port()}
