@@ -102,13 +102,7 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort, counted *c
 	s.l, s.listener = l, lis
 	s.client = endpoint{fd: fd, own: s, writable: true, counted: counted}
 	s.timer.own = s
-	s.remote, s.port = peer.Addr().WithZone(""), peer.Port()
-	if peer.IsValid() {
-		s.addrLen = uint8(len(s.remote.AppendTo(s.addr[:0])))
-	}
-	if lis.Trust != nil && lis.Trust.trusts(peer.Addr()) {
-		s.behind = new(client)
-	}
+	s.setPeer(peer)
 	s.prev, s.next = l.sessions.prev, &l.sessions
 	s.prev.next, s.next.prev = s, s
 	l.open++
@@ -124,6 +118,17 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort, counted *c
 		return
 	}
 	l.arm(&s.timer, l.now.after(lis.Timeouts.ClientIdle))
+}
+
+// setPeer notes whom the connection comes from.
+func (s *session) setPeer(peer netip.AddrPort) {
+	s.remote, s.port = peer.Addr().WithZone(""), peer.Port()
+	if peer.IsValid() {
+		s.addrLen = uint8(len(s.remote.AppendTo(s.addr[:0])))
+	}
+	if t := s.listener.Trust; t != nil && t.trusts(peer.Addr()) {
+		s.behind = new(client)
+	}
 }
 
 // clientAddr is the address that the present request comes from, as text; empty for a unix socket.

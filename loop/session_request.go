@@ -161,7 +161,7 @@ func (s *session) route(now Time) bool {
 	if len(normal) > 0 && &normal[0] != &path[0] {
 		l.normal = normal[:0]
 	}
-	in := remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: normal, Req: &x.req, Head: s.in.b[:x.head]}
+	in := s.incoming(normal)
 	i, ok := l.plan.Table.Match(&in)
 	if !ok || l.plan.Routes[i].Backend == nil {
 		return s.fail(faultNoRoute, now)
@@ -193,6 +193,12 @@ func (s *session) route(now Time) bool {
 }
 
 var slash = []byte("/")
+
+// incoming is the request as routes are chosen by.
+func (s *session) incoming(path []byte) remap.Incoming {
+	x := s.x
+	return remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: path, Req: &x.req, Head: s.in.b[:x.head]}
+}
 
 // expects100 reports whether the client waits for an interim response before it sends the body
 // (RFC 9110, 10.1.1). A server ignores that of an HTTP/1.0 client, and so do we.

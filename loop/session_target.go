@@ -54,18 +54,26 @@ func (s *session) targetPath() (path []byte, ok bool) {
 // sameRoute reports whether the route of a request for path is the same in every reading that servers may have of it.
 // If it is not, nobody can say whether the route that was chosen is the one for what the server makes of the request.
 func (s *session) sameRoute(in remap.Incoming, path []byte, readings remap.Reading, route int) bool {
-	l := s.l
 	if readings.Absurd() {
 		return false
 	}
+	_, _, strays := s.strays(in, path, readings, route)
+	return !strays
+}
+
+// strays looks for a reading in which the route is another, and returns it with that route; -1 if there is none.
+func (s *session) strays(in remap.Incoming, path []byte, readings remap.Reading, route int) (r remap.Reading, other int, found bool) {
+	l := s.l
 	for r := readings; r != 0; r = (r - 1) & readings {
 		l.normal = remap.AppendReading(l.normal[:0], path, r)
 		in.Path = l.normal
-		if i, ok := l.plan.Table.Match(&in); !ok || i != route {
-			return false
+		if i, ok := l.plan.Table.Match(&in); !ok {
+			return r, -1, true
+		} else if i != route {
+			return r, i, true
 		}
 	}
-	return true
+	return 0, route, false
 }
 
 // countForwards counts this hop of a TRACE or OPTIONS (RFC 9110, 7.6.2). If it is the last, it answers, and reports

@@ -134,7 +134,8 @@ func (s *session) switchProtocols(v window, n int, now Time) fault {
 // leads to a server of the route's backend: the host that is named only chooses the route.
 func (s *session) routeConnect(now Time) bool {
 	l, x := s.l, s.x
-	i, ok := l.plan.Table.Match(&remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: slash, Req: &x.req, Head: s.in.b[:x.head]})
+	in := s.incoming(slash)
+	i, ok := l.plan.Table.Match(&in)
 	if !ok || !l.plan.Routes[i].Connect {
 		return s.fail(faultMethod, now)
 	}
