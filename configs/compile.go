@@ -70,7 +70,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Name:     l.Name.v,
 		Address:  l.bind.tcp,
 		Path:     l.bind.path,
-		Timeouts: c.effective(&l.Timeouts),
+		Timeouts: c.effective(c.f.timeoutsOf(l, nil)...),
 		Parse:    opts.compile(),
 		Scheme:   l.Scheme.v,
 		Position: c.src.at(l.Address.place),
@@ -79,7 +79,6 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 	}
 	if l.Protocol.v == "sock" {
 		listener.Backend = c.plan.Backends[l.backend]
-		listener.Timeouts = c.effective(&c.f.Backends.items[l.backend].Timeouts, &l.Timeouts)
 	}
 	return listener
 }
@@ -136,11 +135,9 @@ func (t *target) endpoints() []endpoint {
 }
 
 func (c *compiler) route(r *route) *loop.Route {
-	route := &loop.Route{Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items)), Trace: r.Trace.v, Guard: c.guard(r.guard)}
-	var ofBackend *timeouts
+	route := &loop.Route{Name: r.Name.v, Timeouts: make([]*loop.Timeouts, len(c.f.Listeners.items)), Trace: r.Trace.v, Guard: c.guard(r.guard)}
 	if r.backend >= 0 {
 		route.Backend = c.plan.Backends[r.backend]
-		ofBackend = &c.f.Backends.items[r.backend].Timeouts
 	}
 	if u := r.Upgrade.v; u.any || len(u.list) > 0 {
 		route.Upgrade = &loop.Upgrade{Any: u.any}
@@ -151,25 +148,41 @@ func (c *compiler) route(r *route) *loop.Route {
 	route.Connect = r.Connect.v
 	route.Edits = remap.NewEdits(r.edits)
 	for i, l := range c.f.Listeners.items {
-		route.Timeouts[i] = c.effective(&r.Timeouts, ofBackend, &l.Timeouts)
+		route.Timeouts[i] = c.effective(c.f.timeoutsOf(l, r)...)
 	}
 	return route
 }
 
-// effective returns the timeouts in force under several tables, the closest first; some may be nil. The defaults are
-// behind them all.
-func (c *compiler) effective(tables ...*timeouts) *loop.Timeouts {
-	merged := c.f.Timeouts
+// timeoutsOf returns the tables of timeouts that are for a listener, or for a request that came by it and took route r, the
+// closest first.
+func (f *file) timeoutsOf(l *listener, r *route) []*timeouts {
+	switch {
+	case r != nil && r.backend >= 0:
+		return []*timeouts{&r.Timeouts, &f.Backends.items[r.backend].Timeouts, &l.Timeouts}
+	case r != nil:
+		return []*timeouts{&r.Timeouts, &l.Timeouts}
+	case l.Protocol.v == "sock":
+		return []*timeouts{&f.Backends.items[l.backend].Timeouts, &l.Timeouts}
+	}
+	return []*timeouts{&l.Timeouts}
+}
+
+// merged returns what is in force under several tables, the closest first. The defaults are behind them all.
+func (f *file) merged(tables ...*timeouts) timeouts {
+	merged := f.Timeouts
 	for _, table := range slices.Backward(tables) {
-		if table == nil {
-			continue
-		}
 		for i, t := range table.each() {
 			if t.given {
 				*merged.each()[i] = *t
 			}
 		}
 	}
+	return merged
+}
+
+// effective returns the timeouts in force under several tables, the closest first.
+func (c *compiler) effective(tables ...*timeouts) *loop.Timeouts {
+	merged := c.f.merged(tables...)
 	t := loop.Timeouts{
 		ClientHeader: merged.ClientHeader.v,
 		ClientBody:   merged.ClientBody.v,

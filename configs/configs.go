@@ -51,6 +51,8 @@ type Option func(*options)
 type options struct {
 	resolver  Resolver
 	warnings  *Problems
+	origins   *Origins
+	runTests  bool
 	fileLimit uint64 // descriptors that the process may open; 0 when it is not known
 }
 
@@ -117,7 +119,14 @@ func (r *report) parse(ctx context.Context, o options) *loop.Plan {
 	if len(r.problems) > 0 {
 		return nil
 	}
-	return compile(r, f)
+	plan := compile(r, f)
+	if o.origins != nil && len(r.problems) == 0 {
+		o.origins.fill(r, f)
+	}
+	if o.runTests && len(r.problems) == 0 {
+		runTests(r, f, plan)
+	}
+	return plan
 }
 
 func readFile(path string) ([]byte, error) {

@@ -53,6 +53,9 @@ func (f *file) setDefaults() {
 		setDefault(&r.RequestID, "")
 		setDefault(&r.HTTPSRemap, false)
 	}
+	for _, t := range f.Tests.items {
+		setDefault(&t.Client, defaultTestClient)
+	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")
 		setDefault(&b.TTL, 60*time.Second)

@@ -93,6 +93,7 @@ func defaultTexts() map[string]string {
 	f := new(file)
 	f.Listeners.add()
 	f.Routes.add()
+	f.Tests.add()
 	f.Backends.items = append(f.Backends.items, new(backend))
 	f.Backends.items[0].Server.add()
 	f.setDefaults()

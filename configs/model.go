@@ -104,6 +104,7 @@ type file struct {
 	Listeners tables[listener] `toml:"listener"`
 	Routes    tables[route]    `toml:"route"`
 	Backends  named[backend]   `toml:"backend"`
+	Tests     tables[test]     `toml:"test"`
 }
 
 type server struct {
@@ -183,6 +184,7 @@ type listener struct {
 
 type route struct {
 	section
+	Name      value[string]          `toml:"name"`
 	Listeners value[[]value[string]] `toml:"listeners"`
 	Hosts     value[[]value[string]] `toml:"hosts"`
 	Path      value[string]          `toml:"path"`

@@ -64,6 +64,8 @@ func validate(r *report, f *file, fileLimit uint64) {
 		v.route(rt)
 		v.guardRoute(rt)
 	}
+	v.distinctRouteNames()
+	v.tests()
 	v.admin()
 	v.nothingMissing()
 	v.nothingUnused()
@@ -314,6 +316,9 @@ func overlap(a, b endpoint) bool {
 }
 
 func (v validator) route(r *route) {
+	if r.Name.given && r.Name.ok {
+		v.name(r.Name.place, r.Name.v)
+	}
 	r.listeners = v.listenerIndexes(r.Listeners)
 	r.rule = v.conditions(r.conditions())
 	r.rule.Listeners = r.listeners

@@ -108,6 +108,8 @@ type ParseOptions struct {
 
 // Route is what a matching request gets.
 type Route struct {
+	// Name is how the configuration's tests refer to it; it may be empty.
+	Name string
 	// Backend is nil for an excluded route: what matches it is not proxied.
 	Backend *Backend
 	// Upgrade is what requests may switch to; nil for nothing.

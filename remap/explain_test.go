@@ -23,9 +23,16 @@ func TestMissesNameEachConditionThatIsNotMet(t *testing.T) {
 	met := Rule{Not: &Rule{Hosts: []string{"a.*"}, Methods: []string{"PUT"}, Headers: []Pair{{"A", "*"}, {"b", "2"}}}}
 	table := New([]Rule{all, met, {Path: "/"}})
 	want := []Miss{
-		{Key: "listeners", Index: -1}, {Key: "hosts", Index: -1}, {Key: "path", Index: -1}, {Key: "prefix", Index: -1},
-		{Key: "extension", Index: -1}, {Key: "pattern", Index: -1}, {Key: "methods", Index: -1}, {Key: "clients", Index: -1},
-		{Key: "headers", Index: 0}, {Key: "query", Index: 0},
+		{Key: "listeners", Index: -1},
+		{Key: "hosts", Index: -1},
+		{Key: "path", Index: -1},
+		{Key: "prefix", Index: -1},
+		{Key: "extension", Index: -1},
+		{Key: "pattern", Index: -1},
+		{Key: "methods", Index: -1},
+		{Key: "clients", Index: -1},
+		{Key: "headers", Index: 0},
+		{Key: "query", Index: 0},
 	}
 	if got := table.Misses(in, 0); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -15,7 +15,7 @@ func newCheck() *cobra.Command {
 		Use:   "check --config file",
 		Short: "Check a configuration file",
 		Long: `check reads a configuration file as run does, names of servers looked up, and
-opens no listener.
+opens no listener. Then it runs the tests of the file, if it has any.
 
 It prints "ok" when run could use the file. Otherwise it prints every problem, one
 a line, as file:line:column: key: message, to the standard error, and exits with 2.
@@ -25,7 +25,7 @@ A warning is about what is allowed but hardly meant; it changes nothing.`,
 		DisableFlagsInUseLine: true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var warnings configs.Problems
-			_, err := configs.Load(command.Context(), path, configs.WithWarnings(&warnings))
+			_, err := configs.Load(command.Context(), path, configs.WithWarnings(&warnings), configs.WithTests())
 			for _, w := range warnings {
 				fmt.Fprintf(command.ErrOrStderr(), "warning: %v\n", w)
 			}

@@ -34,7 +34,7 @@ var (
 var rules = []rule{
 	// The map.
 	{
-		from: []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/internal/accesslog", "millrace/internal/health"},
+		from: []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/internal/accesslog", "millrace/internal/health", "millrace/internal/explain"},
 		to:   everything,
 		why:  "leaves know nothing of each other: each can be read, tested and fuzzed alone",
 	},
