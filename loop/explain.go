@@ -20,9 +20,6 @@ type Question struct {
 	Listener int
 	// Peer is whom the connection comes from; the zero value for a unix socket.
 	Peer netip.AddrPort
-	// Local is the address that the client has connected to, where the listener's own does not say: it listens on all
-	// addresses, or on any port. The zero value is a loopback address.
-	Local netip.AddrPort
 	// Request is the request as the client sends it: a head, and what there is of a body. What is behind the first
 	// MaxExplained bytes is not looked at.
 	Request []byte
@@ -102,7 +99,8 @@ func (x *Explanation) Refused() bool {
 
 // Explain says what becomes of a request. Nothing is opened and nothing is sent: a session goes through its stages with
 // connections that never become ready, so that what it says stays where it is. All servers are taken to be up and
-// idle, and nobody to have sent requests before. The plan must not be one that a Server runs.
+// idle, and nobody to have sent requests before. A client of a listener on all addresses has connected to 127.0.0.1. The
+// plan must not be one that a Server runs.
 //
 // Request bodies that are not there are taken to have been sent by the time of the response.
 func (p *Plan) Explain(q Question) *Explanation {
@@ -147,21 +145,18 @@ func (e *explaining) open(p *Plan) {
 	e.s = s
 }
 
-// localized is the listener with an address that a client can have connected to. A session asks the kernel for it.
+// localized is the listener with an address that a client can have connected to. A session asks the kernel for it; here it
+// is that of the host to itself.
 func (e *explaining) localized(lis *Listener) *Listener {
 	if lis.Path != "" || lis.Address.Port() != 0 && !lis.Address.Addr().IsUnspecified() {
 		return lis
 	}
-	local := e.q.Local
-	if !local.IsValid() {
-		addr := lis.Address.Addr()
-		if addr.IsUnspecified() {
-			addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-		}
-		local = netip.AddrPortFrom(addr, max(lis.Address.Port(), 1))
+	addr := lis.Address.Addr()
+	if addr.IsUnspecified() {
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	at := *lis
-	at.Address = local
+	at.Address = netip.AddrPortFrom(addr, max(lis.Address.Port(), 1))
 	return &at
 }
 

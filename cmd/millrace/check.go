@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -33,16 +34,21 @@ A warning is about what is allowed but hardly meant; it changes nothing.`,
 				fmt.Fprintln(command.OutOrStdout(), "ok")
 				return nil
 			}
-			problems, ok := errors.AsType[configs.Problems](err)
-			if !ok {
-				return failure{exitWrong, err}
-			}
-			for _, p := range problems {
-				fmt.Fprintln(command.ErrOrStderr(), p)
-			}
-			return failure{code: exitWrong}
+			return tellProblems(command.ErrOrStderr(), err)
 		},
 	}
 	configFlag(command, &path)
 	return command
+}
+
+// tellProblems prints what is wrong with a file, one problem a line, and returns what to exit with.
+func tellProblems(w io.Writer, err error) error {
+	problems, ok := errors.AsType[configs.Problems](err)
+	if !ok {
+		return failure{exitWrong, err}
+	}
+	for _, p := range problems {
+		fmt.Fprintln(w, p)
+	}
+	return failure{code: exitWrong}
 }

@@ -100,7 +100,7 @@ Signals:
 		Version:       version().String(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newRun(), newCheck(), newDemo(), newVersion())
+	root.AddCommand(newRun(), newCheck(), newExplain(), newDemo(), newVersion())
 	return root
 }
 
