@@ -26,6 +26,8 @@ func FuzzParse(f *testing.F) {
 		}
 		f.Add(data)
 	}
+	f.Add([]byte(tested + "[[test]]\nrequest = \"PUT http://shop.example/a\"\nheaders = [\"A: b\"]\nresponse = \"HTTP/1.1 302 F\\nLocation: /x\"\n" +
+		"route = \"api\"\nserver = \"10.0.0.1:80\"\nstatus = 200\nrequest_has = [\"A: *\"]\nresponse_lacks = [\"Location: /x\"]\n"))
 	resolver := resolverFunc(func(_ context.Context, host string) ([]netip.Addr, error) {
 		if len(host)%5 == 0 {
 			return nil, errors.New("no such host")
@@ -34,7 +36,7 @@ func FuzzParse(f *testing.F) {
 	})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var warnings Problems
-		plan, err := Parse(t.Context(), "f", data, resolver, WithWarnings(&warnings))
+		plan, err := Parse(t.Context(), "f", data, resolver, WithWarnings(&warnings), WithTests(), WithOrigins(new(Origins)))
 		if (plan == nil) == (err == nil) {
 			t.Fatalf("plan %v and error %v", plan, err)
 		}

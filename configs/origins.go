@@ -13,6 +13,8 @@ type Origins struct {
 	src  *source
 	list []Setting
 	by   map[string]int // key path: index into list
+	// under has the values of each table, in the order of the model.
+	under map[string][]Setting
 }
 
 // Setting is a key with the value that is in force.
@@ -35,7 +37,7 @@ func WithOrigins(dst *Origins) Option {
 
 // fill reads the model.
 func (o *Origins) fill(r *report, f *file) {
-	*o = Origins{f: f, src: r.src, by: make(map[string]int)}
+	*o = Origins{f: f, src: r.src, by: make(map[string]int), under: make(map[string][]Setting)}
 	o.table("", reflect.ValueOf(f).Elem())
 }
 
@@ -69,7 +71,11 @@ func (o *Origins) table(path string, table reflect.Value) {
 		case interface{ base() *section }:
 			o.table(below, v)
 		default:
-			o.add(o.setting(below, leaf))
+			s := o.setting(below, leaf)
+			o.add(s)
+			if s.known {
+				o.under[path] = append(o.under[path], s)
+			}
 		}
 	}
 }
@@ -155,14 +161,7 @@ func (o *Origins) Find(key string) Setting {
 
 // Under returns the settings of a table, without those of the tables in it, in the order of the manual: what is given and
 // what has a default.
-func (o *Origins) Under(table string) (list []Setting) {
-	for _, s := range o.list {
-		if name, ok := strings.CutPrefix(s.Key, table+"."); ok && s.known && !strings.ContainsAny(name, ".[") {
-			list = append(list, s)
-		}
-	}
-	return list
-}
+func (o *Origins) Under(table string) []Setting { return o.under[table] }
 
 // Element returns where an element of a list stands, by the path of the list and its index.
 func (o *Origins) Element(key string, i int) Setting {

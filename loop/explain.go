@@ -392,7 +392,11 @@ func (e *explaining) blameGuard(table string, index int, g *Guard, a netip.Addr)
 		key = "deny"
 	}
 	e.x.Blame = table + "[" + strconv.Itoa(index) + "]." + key
-	e.x.Reason = key + " of the " + table + " keeps " + a.String() + " out"
+	who := "a client without an address"
+	if a.IsValid() {
+		who = a.String()
+	}
+	e.x.Reason = key + " of the " + table + " keeps " + who + " out"
 }
 
 // syntax returns what is wrong with a head that could not be parsed, or was too long to be.
