@@ -70,8 +70,9 @@ type Explanation struct {
 	// is always that one, else the balance may choose any.
 	Server int
 	Steady bool
-	// Keyed says that the balance goes by a key of requests, and this one has it.
-	Keyed bool
+	// Keyed says that the balance goes by a key of requests, and this one has it; Session that the request is of a session,
+	// and Server is the one that has it.
+	Keyed, Session bool
 	// Tunnel says what becomes of the connection if the server agrees: "upgrade", "connect" or "sock"; empty for none.
 	Tunnel string
 	// Sent is what the server gets: the head, and behind it the body as far as Question has it.
@@ -214,6 +215,8 @@ func (e *explaining) explainHTTP() {
 		return
 	}
 	x.Server = int(s.x.target)
+	x.Session = slices.Contains(e.session(), s.x.target)
+	x.Steady = x.Steady || x.Session
 	defer func() { s.giveBack(balance.OutcomeNeutral, false) }()
 	server := x.Backend.Servers[s.x.target]
 	s.origin = &backendConn{endpoint: endpoint{fd: -1, own: s}, l: s.l, server: server.ID}
@@ -288,6 +291,14 @@ func (e *explaining) explainServer() {
 	e.x.Steady = e.x.Backend.Group.Steady(key)
 }
 
+// session returns the servers that may have the request's session.
+func (e *explaining) session() []balance.Index {
+	if e.s.x.backend.Sticky == nil {
+		return nil
+	}
+	return e.s.sessionServers()
+}
+
 // heard takes what the client has been told since it was last asked.
 func (e *explaining) heard() []byte {
 	out := &e.s.client.out
@@ -348,6 +359,9 @@ func (e *explaining) refused(before stage) {
 	x.Status, x.Answer = s.x.status, e.heard()
 	if before == stagePick {
 		x.Reason, x.Blame = noServer, backendKey(x.Backend)
+		if len(e.session()) > 0 && x.Backend.Sticky.NoFailover {
+			x.Reason, x.Blame = "no server that may have the request's session may be picked", x.Blame+".no_failover"
+		}
 		return
 	}
 	listener := "listener[" + strconv.Itoa(e.q.Listener) + "]"

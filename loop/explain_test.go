@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/balance"
 	"millrace/remap"
 )
 
@@ -163,5 +164,27 @@ func TestQuestionsLeaveNothingBehind(t *testing.T) {
 	}
 	if seen[0] != 10 || seen[1] != 10 {
 		t.Errorf("servers %v", seen)
+	}
+}
+
+func TestAnExplanationKnowsSessions(t *testing.T) {
+	st := Sticky{Header: "X-Route"}
+	setup := sessionsBy(st, balance.Server{Route: "n1"}, balance.Server{Route: "n2", Status: balance.Stopped})
+	setup.balance.Algorithm = "fair"
+	plan := planOf(t, setup)
+	request := func(route string) string { return "GET / HTTP/1.1\r\nHost: a\r\nX-Route: " + route + "\r\n\r\n" }
+	if x := explained(t, plan, request("n1"), ""); !x.Session || !x.Steady || x.Server != 0 {
+		t.Errorf("a session: %+v", x)
+	}
+	if x := explained(t, plan, request("n3"), ""); x.Session || x.Server != 0 {
+		t.Errorf("no session: %+v", x)
+	}
+	if x := explained(t, plan, request("n2"), ""); x.Session || x.Server != 0 {
+		t.Errorf("a session of a server that is stopped: %+v", x)
+	}
+	plan.Backends[0].Sticky = &Sticky{Header: "X-Route", NoFailover: true}
+	x := explained(t, plan, request("n2"), "")
+	if !x.Refused() || x.Status != 503 || x.Blame != "backend.app.no_failover" || !strings.Contains(x.Reason, "session") {
+		t.Errorf("a session that nobody else may have: %+v", x)
 	}
 }

@@ -551,6 +551,11 @@ var balances = []string{
 	"balance = \"maglev\"\nhash_key = \"query:v\"", `balance = "first"`, `balance = "round-robin"`, `balance = "fair"`, `balance = "random"`, `balance = "ewma"`,
 }
 
+// sessions are those of backends.
+var sessions = []string{
+	`sticky_header = "X-Env"`, `sticky_session = "c|v"`, "sticky_header = \"X-Env\"\nsticky_cookie.secret = \"0123456789abcdef\"",
+}
+
 // parsing are options of listeners.
 var parsing = []string{
 	"header_obs_fold = true", "header_underscores = true", "method_get_body = false", "url_normalize = true",
@@ -598,11 +603,18 @@ func (w *world) makeFile() string {
 	b.WriteString(w.makeRoutes())
 	for i := range 3 {
 		servers := w.servers[:1+w.rng.IntN(len(w.servers))]
+		session := w.one(2)
 		texts := make([]string, len(servers))
 		for i, s := range servers {
-			texts[i] = strconv.Quote(s)
+			texts[i] = fmt.Sprintf("{address = %q}", s)
+			if session {
+				texts[i] = fmt.Sprintf("{address = %q, route = %q}", s, []string{"staging", "test", "n3"}[i])
+			}
 		}
-		fmt.Fprintf(&b, "[backend.b%d]\nservers = [%s]\n%s\n", i, strings.Join(texts, ", "), pick(w, balances))
+		fmt.Fprintf(&b, "[backend.b%d]\nserver = [%s]\n%s\n", i, strings.Join(texts, ", "), pick(w, balances))
+		if session {
+			b.WriteString(pick(w, sessions) + "\n")
+		}
 	}
 	return b.String()
 }
@@ -687,7 +699,7 @@ var (
 	}
 	queries = []string{"", "", "", "?", "?v=2", "?v=%32&a=1", "?a=%01", "?x=%20+y", "?x=%ff", "?q=%", "?http://a.example/"}
 	lines   = []string{
-		"X-Env: staging", "X-Env: test", "Cookie: c=1; k=v", "Cookie: k=v; c=2", "User-Agent: test/1.0", "Accept: text/html, */*", "Referer: http://a.example/p",
+		"X-Env: staging", "X-Env: test", "Cookie: c=1; k=v", "Cookie: k=v; c=2", "Cookie: c=1.n3", "User-Agent: test/1.0", "Accept: text/html, */*", "Referer: http://a.example/p",
 		"X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 5.6.7.8, 127.0.0.2", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil", "X-Host: evil",
 		"Forwarded: for=1.2.3.4;proto=https", "Forwarded: for=\"[2001:db8::1]:5\", for=5.6.7.8", "Via: 1.0 first", "Connection: X-Env, keep-alive", "Connection: close",
 		"TE: trailers", "Proxy: http://x", "X_Under: y", "X-Fold: a\r\n b", "Destination: http://a.example/api/x", "Content-Location: /api/y",

@@ -89,8 +89,9 @@ type backendText struct {
 	// Server gets the request. It is certain, or one that the balance may choose.
 	Server  string `json:"server,omitempty"`
 	Certain bool   `json:"certain"`
-	// Keyed says that the balance goes by a key of the request.
-	Keyed bool `json:"keyed,omitempty"`
+	// Keyed says that the balance goes by a key of the request, Session that the server has the request's session.
+	Keyed   bool `json:"keyed,omitempty"`
+	Session bool `json:"session,omitempty"`
 }
 
 // newExplanation puts what a plan says together with where the file says it.
@@ -131,7 +132,7 @@ func newExplanation(x *loop.Explanation, o *configs.Origins, q loop.Question) *e
 	if b := x.Backend; b != nil {
 		key := "backend." + b.Name
 		e.BackendSettings = values(o.Under(key), false)
-		e.Backend = &backendText{Name: b.Name, At: o.Find(key).At, Certain: x.Steady, Keyed: x.Keyed}
+		e.Backend = &backendText{Name: b.Name, At: o.Find(key).At, Certain: x.Steady, Keyed: x.Keyed, Session: x.Session}
 		e.Backend.Balance, _ = strconv.Unquote(o.Find(key + ".balance").Value)
 		for _, s := range b.Servers {
 			e.Backend.Servers = append(e.Backend.Servers, s.Name)
@@ -318,6 +319,8 @@ func (e *explanation) printWhere(w io.Writer) {
 	case b.Server == "":
 	case b.Certain && len(b.Servers) == 1:
 		fmt.Fprintf(w, "Server\t%s, the only one\n", b.Server)
+	case b.Session:
+		fmt.Fprintf(w, "Server\t%s, by the request's session, of %s\n", b.Server, strings.Join(b.Servers, ", "))
 	case b.Certain && b.Keyed:
 		fmt.Fprintf(w, "Server\t%s, by the request, of %s\n", b.Server, strings.Join(b.Servers, ", "))
 	case b.Certain:
