@@ -222,7 +222,7 @@ func (e *explaining) explainHTTP() {
 	s.origin = &backendConn{endpoint: endpoint{fd: -1, own: s}, l: s.l, server: server.ID}
 	// What a response says of its server is not to be remembered for the next question.
 	blameless := *s.x.backend
-	blameless.FailOnStatus, blameless.FailOnTimeout = nil, false
+	blameless.FailOnStatus, blameless.FailOnTimeout, blameless.ErrorStatus, blameless.RetryStatus = nil, false, nil, nil
 	s.x.backend = &blameless
 	if s.x.kind == tunnelConnect {
 		s.connectedRaw(now)
@@ -312,7 +312,7 @@ func (e *explaining) respond() {
 	s, x, now := e.s, e.x, e.s.l.now
 	c := s.origin
 	s.l.bufs.release(&c.out) // the server has taken it
-	s.req, s.x.up.done, s.x.waitsFor100, s.x.heard = halfDone, true, false, true
+	s.req, s.x.up.done, s.x.waitsFor100, s.x.pinging, s.x.sent, s.x.heard = halfDone, true, false, false, true, true
 	s.l.bufs.append(&c.in, e.q.Response[:min(len(e.q.Response), MaxExplained)])
 	for ended := false; ; {
 		before := s.in.len() + c.in.len()
@@ -339,11 +339,14 @@ func (e *explaining) respond() {
 		}
 	}
 	x.Status = s.x.status
+	if x.Backend.RetryStatus.Has(x.Status) {
+		x.Reason, x.Blame = "another server may be asked after this status; the client gets this of the last", backendKey(x.Backend)+".retry_on"
+	}
 	if s.t != nil {
 		return // a tunnel: what comes behind the 101 is not HTTP
 	}
 	if s.x.fault != faultNone {
-		x.Cut = s.stage == stageFinish
+		x.Cut, x.Blame = s.stage == stageFinish, ""
 		x.Reason = "the response is malformed, or its framing is refused"
 		if t := s.x.trip; t != nil && t.Refused {
 			x.Reason = "what the edits make of the response is too large"

@@ -188,3 +188,16 @@ func TestAnExplanationKnowsSessions(t *testing.T) {
 		t.Errorf("a session that nobody else may have: %+v", x)
 	}
 }
+
+func TestAnExplanationIsOfTheLastServer(t *testing.T) {
+	set := new(StatusSet)
+	set.Add(503)
+	plan := planOf(t, setup{with: func(p *Plan) { p.Backends[0].RetryStatus, p.Backends[0].Ping = set, time.Second }})
+	x := explained(t, plan, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+	if x.Status != 503 || string(x.Received) != "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" || x.Blame != "backend.app.retry_on" {
+		t.Errorf("got %+v, received %q", x, x.Received)
+	}
+	if !strings.Contains(string(x.Sent), "Expect: 100-continue\r\n") || !strings.HasSuffix(string(x.Sent), "\r\n\r\n") {
+		t.Errorf("a server that is asked before it gets the body gets %q", x.Sent)
+	}
+}
