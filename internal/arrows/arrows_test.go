@@ -34,7 +34,7 @@ var (
 var rules = []rule{
 	// The map.
 	{
-		from: []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/internal/accesslog", "millrace/internal/health", "millrace/internal/explain"},
+		from: []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/internal/accesslog", "millrace/internal/health", "millrace/internal/explain", "millrace/internal/proxyproto"},
 		to:   everything,
 		why:  "leaves know nothing of each other: each can be read, tested and fuzzed alone",
 	},
@@ -89,7 +89,7 @@ var rules = []rule{
 
 	// Sockets.
 	{
-		from:  []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/remap"},
+		from:  []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/remap", "millrace/internal/proxyproto"},
 		to:    []string{"net/...", "os/...", "syscall", "golang.org/x/sys/...", gnet + "/..."},
 		notTo: []string{"net/netip"},
 		why:   "leaves do no I/O: only loop touches sockets",
@@ -123,7 +123,7 @@ var rules = []rule{
 		why:  "they belong to one loop, or never change: a lock would hide that there is a second owner",
 	},
 	{
-		from: []string{"millrace/httpparse", "millrace/pool", "millrace/remap"},
+		from: []string{"millrace/httpparse", "millrace/pool", "millrace/remap", "millrace/internal/proxyproto"},
 		to:   []string{"time"},
 		why:  "time is an argument: the loop reads the clock once a wake-up",
 	},
@@ -144,7 +144,7 @@ var rules = []rule{
 		from: everything,
 		to: []string{
 			"testing/...", "github.com/google/go-cmp/...", "github.com/rogpeppe/go-internal/...", "go.uber.org/goleak/...",
-			"pgregory.net/rapid/...",
+			"pgregory.net/rapid/...", "github.com/pires/go-proxyproto/...",
 		},
 		why: "libraries for tests are not linked into the binary",
 	},
