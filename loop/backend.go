@@ -15,6 +15,8 @@ type backendConn struct {
 	server int         // BackendServer.ID
 	idle   pool.Handle // where it is in the pool, while it is
 	served int         // exchanges completed: it is reused when that is not 0
+	// private: it is made for one client, and never kept for another's requests.
+	private bool
 	in     buffer      // read and not yet consumed: the part of a head or of a trailer section
 }
 
@@ -47,6 +49,7 @@ func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 	c := l.spare.getConn()
 	c.endpoint = endpoint{fd: fd, writable: err == nil}
 	c.l, c.server, c.served = l, server, 0
+	c.private = t.SendProxy != 0
 	if err := l.register(&c.endpoint); err != nil {
 		sysClose(fd)
 		l.spare.putConn(c)

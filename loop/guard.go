@@ -70,6 +70,15 @@ func (l *Loop) admit(lis *Listener, peer netip.Addr) (counted *clientSlot, ok bo
 	if lis.Trust != nil && lis.Trust.trusts(peer) {
 		return nil, true
 	}
+	if lis.ProxyProtocol == ProxyRequired {
+		l.srv.unproxied.say(l.srv, errUntrusted, peer, l.now)
+		return nil, false
+	}
+	return l.admitClient(lis, peer)
+}
+
+// admitClient decides about a connection of a client, whether it has come by itself or is one that a PROXY header names.
+func (l *Loop) admitClient(lis *Listener, peer netip.Addr) (counted *clientSlot, ok bool) {
 	if g := lis.Guard; g != nil && !g.admits(peer) {
 		l.srv.refuse(&l.srv.denied, l.now)
 		return nil, false

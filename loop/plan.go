@@ -89,6 +89,8 @@ type Listener struct {
 	Guard *Guard
 	// Trust says which peers are believed about whom they act for; nil: none.
 	Trust *Trust
+	// ProxyProtocol says whether those peers begin their connections by naming their clients.
+	ProxyProtocol ProxyProtocol
 	// Scheme is that of the URLs by which clients know what is here: "https" where TLS ends before us, else "http".
 	// Empty is "http".
 	Scheme string
@@ -175,6 +177,11 @@ type BackendServer struct {
 	// Address is valid for TCP; else Path is a unix socket's path.
 	Address netip.AddrPort
 	Path    string
+	// SendProxy is the version of the PROXY protocol by which the server is told whom each connection is made for, 1 or
+	// 2; 0: it is not told. Such a connection carries one exchange and is not kept.
+	SendProxy uint8
+	// SendProxyTLV passes on the TLVs that a client's connection has come with. It is for version 2.
+	SendProxyTLV bool
 }
 
 // Timeouts are the waits that end a session. Zero means no limit.

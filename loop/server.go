@@ -41,6 +41,7 @@ type Server struct {
 	rates   *rateTable   // nil: no requests are limited
 	// Connections that were closed as soon as they had been accepted, and when it was last said, as Time.
 	denied, crowded, refusedSaid atomic.Int64
+	unproxied                    unproxied
 
 	running sync.WaitGroup
 	checks  sync.WaitGroup

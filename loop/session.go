@@ -10,9 +10,12 @@ import (
 type stage uint8
 
 const (
+	// stageProxyHeader waits for the PROXY header of a trusted peer. Leaves by a complete one, by bytes that are none, the
+	// peer's end, or a deadline.
+	stageProxyHeader stage = iota
 	// stageHead waits for a request head, or for its first byte. Leaves by a complete head, a refusal, the
 	// client's end, or a deadline.
-	stageHead stage = iota
+	stageHead
 	// stageRoute chooses the route. It does not wait.
 	stageRoute
 	// stagePick chooses a server. It does not wait.
@@ -40,7 +43,7 @@ const (
 	stageClosed
 )
 
-var stageNames = [...]string{"head", "route", "pick", "dial", "send", "relay", "tunnel", "flush", "drain", "finish", "linger", "closed"}
+var stageNames = [...]string{"proxy header", "head", "route", "pick", "dial", "send", "relay", "tunnel", "flush", "drain", "finish", "linger", "closed"}
 
 func (s stage) String() string { return stageNames[s] }
 
@@ -85,6 +88,7 @@ type session struct {
 	addr       [45]byte
 	turn       turn
 	behind     *client // not nil when that is a trusted proxy
+	proxied    *proxied // what a PROXY header has said; nil without one
 }
 
 // turn is what a session has used of its share of the present step.
@@ -106,15 +110,20 @@ func (l *Loop) newSession(lis *Listener, fd int, peer netip.AddrPort, counted *c
 	s.prev, s.next = l.sessions.prev, &l.sessions
 	s.prev.next, s.next.prev = s, s
 	l.open++
-	s.stageSince = l.now
+	s.setStage(stageHead, l.now)
 	if err := l.register(&s.client); err != nil {
 		// Out of kernel memory, or of epoll watches: the client is refused, the others go on.
 		l.log.Warn("cannot watch a connection", "error", err)
 		s.close()
 		return
 	}
+	if lis.ProxyProtocol != ProxyOff && s.behind != nil {
+		s.awaitProxyHeader(l.now)
+		return
+	}
 	if lis.Backend != nil {
 		s.beginSock(l.now)
+		s.step(l.now)
 		return
 	}
 	l.arm(&s.timer, l.now.after(lis.Timeouts.ClientIdle))
@@ -165,6 +174,8 @@ func (s *session) step(now Time) {
 	s.turn = turn{}
 	for moved := true; moved; {
 		switch s.stage {
+		case stageProxyHeader:
+			moved = s.readProxyHeader(now)
 		case stageHead:
 			moved = s.readHead(now)
 		case stageRoute:
@@ -211,6 +222,8 @@ func (s *session) yield() {
 func (s *session) deadline() (Time, fault) {
 	x := s.x
 	switch s.stage {
+	case stageProxyHeader:
+		return s.proxyHeaderDeadline(), faultNone
 	case stageHead:
 		if x == nil {
 			return s.stageSince.after(s.listener.Timeouts.ClientIdle), faultNone
@@ -286,6 +299,12 @@ func (s *session) expire(now Time) {
 		at, _ = s.deadline()
 		s.l.arm(&s.timer, at)
 		return
+	case s.stage == stageProxyHeader:
+		s.client.readable = true // as below
+		if s.step(now); s.stage == stageProxyHeader {
+			s.refuseProxyHeader(errLate)
+		}
+		return
 	case s.stage == stageHead && s.x == nil:
 		// A request may have come in the same moment. It was sent in time, as far as its client could know.
 		s.client.readable = true
@@ -325,6 +344,7 @@ func (s *session) close() {
 		setReset(s.client.fd)
 	}
 	l.bufs.release(&s.in)
+	s.forgetProxied()
 	l.close(&s.client)
 	s.prev.next, s.next.prev = s.next, s.prev
 	s.next, s.prev = nil, nil

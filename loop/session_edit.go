@@ -1,10 +1,6 @@
 package loop
 
 import (
-	"net/netip"
-
-	"golang.org/x/sys/unix"
-
 	"millrace/remap"
 )
 
@@ -38,22 +34,11 @@ func (s *session) beginTrip(e *remap.Edits) {
 
 // appendLocal appends the address that the client has connected to. Only a listener on all addresses has to ask.
 func (s *session) appendLocal(dst []byte) []byte {
-	lis := s.listener
-	if lis.Path != "" {
-		return append(append(dst, "unix:"...), lis.Path...)
+	if to := s.destination(); to.IsValid() {
+		return to.AppendTo(dst)
 	}
-	if lis.Address.Port() != 0 && !lis.Address.Addr().IsUnspecified() {
-		return lis.Address.AppendTo(dst)
-	}
-	local, err := unix.Getsockname(s.client.fd)
-	if err != nil {
-		return dst // the connection has been reset, and what is written now reaches nobody
-	}
-	switch local := local.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(local.Addr), uint16(local.Port)).AppendTo(dst)
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(local.Addr).Unmap(), uint16(local.Port)).AppendTo(dst)
+	if path := s.listener.Path; path != "" {
+		return append(append(dst, "unix:"...), path...)
 	}
 	return dst
 }

@@ -143,7 +143,11 @@ func (s *session) send(now Time) bool {
 	}
 	x.pinging = !x.up.done && s.pings()
 	facts.Expect = x.pinging
-	head := remap.AppendRequest(l.scratch[:0], s.in.b[:x.head], &x.req, &facts)
+	head := l.scratch[:0]
+	if c.private {
+		head = s.appendProxyHeader(head)
+	}
+	head = remap.AppendRequest(head, s.in.b[:x.head], &x.req, &facts)
 	l.scratch = head[:0]
 	if x.trip != nil && x.trip.Refused {
 		return s.fail(faultBadRequest, now)
@@ -262,7 +266,7 @@ func (s *session) giveBack(o balance.Outcome, keep bool) {
 	l, x := s.l, s.x
 	if c := s.origin; c != nil {
 		s.origin = nil
-		if keep && !c.eof && !c.waiting() && c.in.len() == 0 && (!c.readable || c.quiet()) {
+		if keep && !c.private && !c.eof && !c.waiting() && c.in.len() == 0 && (!c.readable || c.quiet()) {
 			l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
 		} else {
 			if s.t != nil && s.aborted {

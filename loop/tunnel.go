@@ -95,7 +95,6 @@ func (s *session) beginSock(now Time) {
 	}
 	s.x = x
 	s.setStage(stagePick, now)
-	s.step(now)
 }
 
 // openTunnel begins to pass bytes on: the server is connected.

@@ -157,8 +157,16 @@ func (s *session) routeConnect(now Time) bool {
 	return true
 }
 
-// connectedRaw goes on when a server is connected that is told nothing.
+// connectedRaw goes on when a server is connected that is told nothing, but for a PROXY header.
 func (s *session) connectedRaw(now Time) bool {
+	if c := s.origin; c.private {
+		if header := s.appendProxyHeader(s.l.scratch[:0]); len(header) > 0 {
+			s.l.scratch = header[:0]
+			if errno := c.send(s.l, header); errno != 0 {
+				return s.fail(faultServerClosed, now)
+			}
+		}
+	}
 	if s.x.kind == tunnelSock {
 		return s.openTunnel(now)
 	}

@@ -84,6 +84,8 @@ func status(s string) int {
 type Server struct {
 	Address netip.AddrPort
 	Path    string
+	// Preamble is sent first on each connection, whatever is asked then.
+	Preamble []byte
 }
 
 func (s Server) endpoint(port uint16) (network, address string) {
@@ -154,13 +156,14 @@ func (t *tally) count(c *Check, good bool) bool {
 type probe struct {
 	*Check
 	network, address string
+	preamble         []byte
 	dialer           net.Dialer
 	client           *http.Client
 	url              string
 }
 
 func (c *Check) newProbe(s Server) *probe {
-	p := &probe{Check: c}
+	p := &probe{Check: c, preamble: s.Preamble}
 	p.network, p.address = s.endpoint(c.Port)
 	if !c.HTTP {
 		return p
@@ -173,7 +176,7 @@ func (c *Check) newProbe(s Server) *probe {
 	p.client = &http.Client{
 		Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return p.dialer.DialContext(ctx, p.network, p.address)
+				return p.dial(ctx)
 			},
 			// Whether the server takes new connections is part of the question.
 			DisableKeepAlives:      true,
@@ -211,8 +214,21 @@ func (p *probe) run(ctx context.Context) error {
 	return err
 }
 
-func (p *probe) connect(ctx context.Context) error {
+// dial makes a connection on which the preamble has been sent.
+func (p *probe) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := p.dialer.DialContext(ctx, p.network, p.address)
+	if err != nil || len(p.preamble) == 0 {
+		return conn, err
+	}
+	if _, err := conn.Write(p.preamble); err != nil { // a few bytes, which the kernel takes at once
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (p *probe) connect(ctx context.Context) error {
+	conn, err := p.dial(ctx)
 	if err != nil {
 		return err
 	}
