@@ -76,6 +76,8 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Position: c.src.at(l.Address.place),
 		Guard:    c.guard(l.guard),
 		Trust:    l.trust.compile(),
+
+		ProxyProtocol: proxyProtocols[l.ProxyProtocol.v],
 	}
 	if l.Protocol.v == "sock" {
 		listener.Backend = c.plan.Backends[l.backend]
@@ -107,7 +109,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 				continue
 			}
 			seen[e] = true
-			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Address: e.tcp, Path: e.path})
+			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v})
 			weighted = append(weighted, t.member(e))
 			c.servers++
 		}

@@ -41,6 +41,7 @@ func (f *file) setDefaults() {
 		}
 		setDefault(&l.Protocol, "http")
 		setDefault(&l.Scheme, "http")
+		setDefault(&l.ProxyProtocol, "off")
 	}
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
@@ -69,6 +70,8 @@ func (f *file) setDefaults() {
 		setDefault(&b.RetryBudget, 0)
 		setDefault(&b.Ping, 0)
 		b.setStickyDefaults()
+		setDefault(&b.SendProxy, "off")
+		setDefault(&b.SendProxyTLV, false)
 		setDefault(&b.Health.Type, "http")
 		setDefault(&b.Health.Method, "GET")
 		setDefault(&b.Health.Path, "/")

@@ -27,7 +27,7 @@ type trust struct {
 
 func (v validator) guardListener(l *listener) {
 	given := func(p place, key string) {
-		if l.Protocol.ok && l.Protocol.v == "sock" {
+		if l.Protocol.ok && l.Protocol.v == "sock" && !(key == "trusted_proxies" && l.takesProxyHeaders()) {
 			v.key(p, "has no effect on a sock listener, which parses nothing: %s is for http", key)
 		}
 	}

@@ -175,6 +175,7 @@ type listener struct {
 	Rate           value[string]          `toml:"rate"`
 	RateBurst      value[int64]           `toml:"rate_burst"`
 	RateKey        value[string]          `toml:"rate_key"`
+	ProxyProtocol  value[string]          `toml:"proxy_protocol"`
 
 	guard   *guard
 	trust   *trust
@@ -302,6 +303,8 @@ type backend struct {
 	StickyHeader      value[string]          `toml:"sticky_header"`
 	StickyCookie      stickyCookie           `toml:"sticky_cookie"`
 	NoFailover        value[bool]            `toml:"no_failover"`
+	SendProxy         value[string]          `toml:"send_proxy"`
+	SendProxyTLV      value[bool]            `toml:"send_proxy_tlv"`
 	Timeouts          timeouts               `toml:"timeouts"`
 	Health            healthCheck            `toml:"health"`
 	Ejection          ejection               `toml:"ejection"`
@@ -341,8 +344,9 @@ type backendServer struct {
 	LBSet   value[int64]  `toml:"lbset"`
 	Status  value[string] `toml:"status"`
 
-	Route    value[string] `toml:"route"`
-	Redirect value[string] `toml:"redirect"`
+	Route     value[string] `toml:"route"`
+	Redirect  value[string] `toml:"redirect"`
+	SendProxy value[string] `toml:"send_proxy"`
 }
 
 // endpoint is an address to listen on or to connect to: a unix socket's path or an IP address and port.
@@ -373,6 +377,7 @@ type target struct {
 	status balance.Status
 
 	route, redirect string // of sessions
+	sendProxy       uint8
 }
 
 // key is one key of the format.

@@ -57,6 +57,7 @@ func validate(r *report, f *file, fileLimit uint64) {
 	for _, l := range f.Listeners.items {
 		v.listener(l)
 		v.guardListener(l)
+		v.proxyProtocol(l)
 	}
 	v.distinctNames()
 	v.distinctAddresses()
@@ -428,6 +429,7 @@ func (v validator) backend(i int) {
 	v.recovery(b)
 	v.failing(b)
 	v.ejection(b)
+	v.sendProxy(b)
 }
 
 func (v validator) servers(b *backend) {
@@ -442,7 +444,7 @@ func (v validator) servers(b *backend) {
 		v.key(b.Server.place, "is empty: add at least one [[%s.server]]", b.key)
 	}
 	for _, address := range b.Servers.v {
-		v.target(b, address, target{weight: 1})
+		v.target(b, address, target{weight: 1, sendProxy: b.sendsProxy(value[string]{})})
 	}
 	for _, s := range b.Server.items {
 		if s.Address.absent() {
@@ -450,7 +452,9 @@ func (v validator) servers(b *backend) {
 		}
 		between(v, s.Weight, 1, balance.MaxWeight, "", decimal)
 		if s.Address.given && s.Address.ok {
-			v.target(b, s.Address, v.serverOptions(s))
+			options := v.serverOptions(s)
+			options.sendProxy = b.sendsProxy(s.SendProxy)
+			v.target(b, s.Address, options)
 		}
 	}
 }
@@ -464,6 +468,7 @@ func (v validator) target(b *backend, address value[string], options target) {
 	}
 	t.place, t.weight, t.set, t.status = address.place, options.weight, options.set, options.status
 	t.route, t.redirect = options.route, options.redirect
+	t.sendProxy = options.sendProxy
 	same := func(other *target) bool {
 		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port
 	}

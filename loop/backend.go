@@ -17,7 +17,7 @@ type backendConn struct {
 	served int         // exchanges completed: it is reused when that is not 0
 	// private: it is made for one client, and never kept for another's requests.
 	private bool
-	in     buffer      // read and not yet consumed: the part of a head or of a trailer section
+	in      buffer // read and not yet consumed: the part of a head or of a trailer section
 }
 
 // dial begins to connect to a server, for session s. The connection is made when the first writable

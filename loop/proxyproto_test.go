@@ -468,7 +468,9 @@ func TestTunnelsBeginWithAProxyHeader(t *testing.T) {
 	}{
 		{"connect", setup{connect: true}, "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", "", string(established), "", ""},
 		{
-			"upgrade", setup{upgrade: &Upgrade{Any: true}}, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+			"upgrade",
+			setup{upgrade: &Upgrade{Any: true}},
+			"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
 			"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n", "", "",
 		},
 		{"raw", setup{sock: true}, "", "", "", "", ""},

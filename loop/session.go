@@ -87,7 +87,7 @@ type session struct {
 	aborted    bool  // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
 	addr       [45]byte
 	turn       turn
-	behind     *client // not nil when that is a trusted proxy
+	behind     *client  // not nil when that is a trusted proxy
 	proxied    *proxied // what a PROXY header has said; nil without one
 }
 
