@@ -78,6 +78,8 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Trust:    l.trust.compile(),
 
 		ProxyProtocol: proxyProtocols[l.ProxyProtocol.v],
+		Backlog:       int(l.Socket.Backlog.v),
+		Socket:        c.listenerSocket(&l.Socket),
 	}
 	if l.Protocol.v == "sock" {
 		listener.Backend = c.plan.Backends[l.backend]
@@ -100,6 +102,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	if d := b.DisableTime.v; d > 0 {
 		backend.RetryAfter = int((d + time.Second - 1) / time.Second)
 	}
+	socket := c.backendSocket(&b.Socket)
 	var weighted []balance.Server
 	seen := make(map[endpoint]bool)
 	for _, t := range b.targets {
@@ -109,7 +112,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 				continue
 			}
 			seen[e] = true
-			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v})
+			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: socket})
 			weighted = append(weighted, t.member(e))
 			c.servers++
 		}

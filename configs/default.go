@@ -42,6 +42,7 @@ func (f *file) setDefaults() {
 		setDefault(&l.Protocol, "http")
 		setDefault(&l.Scheme, "http")
 		setDefault(&l.ProxyProtocol, "off")
+		l.Socket.setDefaults()
 	}
 	for _, r := range f.Routes.items {
 		setDefault(&r.Exclude, false)
@@ -72,6 +73,7 @@ func (f *file) setDefaults() {
 		b.setStickyDefaults()
 		setDefault(&b.SendProxy, "off")
 		setDefault(&b.SendProxyTLV, false)
+		b.Socket.setDefaults()
 		setDefault(&b.Health.Type, "http")
 		setDefault(&b.Health.Method, "GET")
 		setDefault(&b.Health.Path, "/")

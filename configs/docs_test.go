@@ -161,7 +161,7 @@ func TestExamplesInTheManualAreRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What an example leaves out, because it is about something else, is no problem of it.
-	incomplete := regexp.MustCompile(`: is missing: |is not the name of a (backend|listener)|is not available in this version`)
+	incomplete := regexp.MustCompile(`: is missing: |is not the name of a (backend|listener)|is not available in this version|is not an (interface|address) of this machine`)
 	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatchIndex(string(text), -1)
 	for _, b := range blocks {
 		example := text[b[2]:b[3]]

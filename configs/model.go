@@ -168,6 +168,8 @@ type listener struct {
 	Timeouts  timeouts      `toml:"timeouts"`
 	Parseopts parseopts     `toml:"http_parseopts"`
 
+	Socket listenerSocket `toml:"socket"`
+
 	Allow          value[[]value[string]] `toml:"allow"`
 	Deny           value[[]value[string]] `toml:"deny"`
 	TrustedProxies value[[]value[string]] `toml:"trusted_proxies"`
@@ -308,6 +310,7 @@ type backend struct {
 	Timeouts          timeouts               `toml:"timeouts"`
 	Health            healthCheck            `toml:"health"`
 	Ejection          ejection               `toml:"ejection"`
+	Socket            backendSocket          `toml:"socket"`
 
 	targets []*target
 	hashKey loop.Key // what hash_key says

@@ -29,7 +29,9 @@ func (v validator) proxyProtocol(l *listener) {
 }
 
 // takesProxyHeaders reports whether a listener asks trusted peers for PROXY headers.
-func (l *listener) takesProxyHeaders() bool { return proxyProtocols[l.ProxyProtocol.v] != loop.ProxyOff }
+func (l *listener) takesProxyHeaders() bool {
+	return proxyProtocols[l.ProxyProtocol.v] != loop.ProxyOff
+}
 
 // sendProxy checks which servers of a backend are told whom connections are made for.
 func (v validator) sendProxy(b *backend) {

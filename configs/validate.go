@@ -58,6 +58,7 @@ func validate(r *report, f *file, fileLimit uint64) {
 		v.listener(l)
 		v.guardListener(l)
 		v.proxyProtocol(l)
+		v.listenerSocket(l)
 	}
 	v.distinctNames()
 	v.distinctAddresses()
@@ -430,6 +431,7 @@ func (v validator) backend(i int) {
 	v.failing(b)
 	v.ejection(b)
 	v.sendProxy(b)
+	v.backendSocket(b)
 }
 
 func (v validator) servers(b *backend) {

@@ -41,6 +41,12 @@ func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 			return nil, err.(syscall.Errno)
 		}
 	}
+	if t.Socket != nil {
+		if errno := l.prepareSocket(fd, t, s); errno != 0 {
+			sysClose(fd)
+			return nil, errno
+		}
+	}
 	err = unix.Connect(fd, t.sockaddr)
 	if err != nil && err != unix.EINPROGRESS {
 		sysClose(fd)
@@ -49,7 +55,7 @@ func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 	c := l.spare.getConn()
 	c.endpoint = endpoint{fd: fd, writable: err == nil}
 	c.l, c.server, c.served = l, server, 0
-	c.private = t.SendProxy != 0
+	c.private = t.SendProxy != 0 || t.Socket != nil && t.Socket.FromClient
 	if err := l.register(&c.endpoint); err != nil {
 		sysClose(fd)
 		l.spare.putConn(c)

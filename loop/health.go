@@ -17,7 +17,11 @@ func (srv *Server) watchHealth(ctx context.Context) {
 		for i, s := range b.Servers {
 			log := srv.log.With("backend", b.Name, "server", s.Name)
 			srv.checks.Go(func() {
-				b.Health.Watch(ctx, health.Server{Address: s.Address, Path: s.Path, Preamble: s.localProxyHeader()}, func(up bool, reason error) {
+				server := health.Server{Address: s.Address, Path: s.Path, Preamble: s.localProxyHeader()}
+				if s.Socket != nil && s.Path == "" {
+					server.Control = s.Socket.control
+				}
+				b.Health.Watch(ctx, server, func(up bool, reason error) {
 					b.Group.SetUp(balance.Index(i), up, int64(clock()))
 					if up {
 						log.Info("health check: the server is up")

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,8 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// backlog is what the kernel is asked to queue; it takes at most net.core.somaxconn of it.
-const backlog = 4096
+// defaultBacklog is what the kernel is asked to queue; it takes at most net.core.somaxconn of it.
+const defaultBacklog = 4096
+
+func (l *Listener) backlog() int {
+	if l.Backlog == 0 {
+		return defaultBacklog
+	}
+	return l.Backlog
+}
 
 // acceptPause is how long a loop waits before it tries again to accept after it ran out of descriptors or
 // memory, unless one of its own connections ends before.
@@ -149,11 +157,14 @@ func listen(lis *Listener, loops int) (fds []int, addr net.Addr, err error) {
 				sysClose(fd)
 			}
 			fds = nil
+			if _, said := errors.AsType[*settingError](err); said {
+				return
+			}
 			err = fmt.Errorf("%s: cannot listen on %s: %w", lis.Position, lis.Name, err)
 		}
 	}()
 	if lis.Path != "" {
-		fd, err := listenUnix(lis.Path)
+		fd, err := listenUnix(lis.Path, lis.backlog())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -170,7 +181,7 @@ func listen(lis *Listener, loops int) (fds []int, addr net.Addr, err error) {
 	bound := lis.Address
 	// SO_REUSEPORT would let two processes of one user share the port by mistake, each getting some of the
 	// clients. A first socket without it finds out whether somebody else is there.
-	probe, err := bindTCP(bound, false)
+	probe, err := bindTCP(bound, false, lis.Socket)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,19 +191,19 @@ func listen(lis *Listener, loops int) (fds []int, addr net.Addr, err error) {
 	}
 	sysClose(probe)
 	for len(fds) < loops {
-		fd, err := bindTCP(bound, true)
+		fd, err := bindTCP(bound, true, lis.Socket)
 		if err != nil {
 			return fds, nil, err
 		}
 		fds = append(fds, fd)
-		if err := unix.Listen(fd, backlog); err != nil {
+		if err := unix.Listen(fd, lis.backlog()); err != nil {
 			return fds, nil, os.NewSyscallError("listen", err)
 		}
 	}
 	return fds, net.TCPAddrFromAddrPort(bound), nil
 }
 
-func bindTCP(addr netip.AddrPort, reusePort bool) (fd int, err error) {
+func bindTCP(addr netip.AddrPort, reusePort bool, settings []SocketSetting) (fd int, err error) {
 	sa, family := sockaddr(addr, "")
 	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -220,6 +231,12 @@ func bindTCP(addr netip.AddrPort, reusePort bool) (fd int, err error) {
 			return -1, os.NewSyscallError("setsockopt", err)
 		}
 	}
+	// Before the address, which may have to be a foreign one, and before listening, since the window of a connection
+	// depends on the buffer from the beginning.
+	if err := setAll(fd, family, settings); err != nil {
+		sysClose(fd)
+		return -1, err
+	}
 	if err := unix.Bind(fd, sa); err != nil {
 		sysClose(fd)
 		return -1, os.NewSyscallError("bind", err)
@@ -243,7 +260,7 @@ func boundAddr(fd int, addr netip.AddrPort) (netip.AddrPort, error) {
 }
 
 // listenUnix binds a unix socket, in place of one that a process left behind and nobody listens on.
-func listenUnix(path string) (int, error) {
+func listenUnix(path string, backlog int) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)

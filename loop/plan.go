@@ -91,6 +91,10 @@ type Listener struct {
 	Trust *Trust
 	// ProxyProtocol says whether those peers begin their connections by naming their clients.
 	ProxyProtocol ProxyProtocol
+	// Backlog is how many connections the kernel is asked to queue; 0 is 4096. It takes at most net.core.somaxconn.
+	Backlog int
+	// Socket is what is set of the listening socket, and so of those that it accepts.
+	Socket []SocketSetting
 	// Scheme is that of the URLs by which clients know what is here: "https" where TLS ends before us, else "http".
 	// Empty is "http".
 	Scheme string
@@ -182,6 +186,8 @@ type BackendServer struct {
 	SendProxy uint8
 	// SendProxyTLV passes on the TLVs that a client's connection has come with. It is for version 2.
 	SendProxyTLV bool
+	// Socket is what is set of the sockets that connect to the server; nil: nothing.
+	Socket *BackendSocket
 }
 
 // Timeouts are the waits that end a session. Zero means no limit.

@@ -178,7 +178,7 @@ func (s *session) destination() netip.AddrPort {
 		return s.proxied.destination
 	}
 	lis := s.listener
-	if lis.Path != "" || lis.Address.Port() != 0 && !lis.Address.Addr().IsUnspecified() {
+	if lis.Path != "" || lis.Address.Port() != 0 && !lis.Address.Addr().IsUnspecified() && !lis.transparent() {
 		return lis.Address
 	}
 	local, err := unix.Getsockname(s.client.fd)

@@ -42,6 +42,7 @@ type Server struct {
 	// Connections that were closed as soon as they had been accepted, and when it was last said, as Time.
 	denied, crowded, refusedSaid atomic.Int64
 	unproxied                    unproxied
+	unprepared                   unprepared
 
 	running sync.WaitGroup
 	checks  sync.WaitGroup
@@ -95,6 +96,9 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 		if err == nil {
 			err = f()
 		}
+	}
+	if err == nil {
+		err = srv.trySockets()
 	}
 	if err != nil {
 		for _, l := range srv.loops {

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -86,6 +87,8 @@ type Server struct {
 	Path    string
 	// Preamble is sent first on each connection, whatever is asked then.
 	Preamble []byte
+	// Control is that of [net.Dialer]; it may be nil.
+	Control func(network, address string, c syscall.RawConn) error
 }
 
 func (s Server) endpoint(port uint16) (network, address string) {
@@ -163,7 +166,7 @@ type probe struct {
 }
 
 func (c *Check) newProbe(s Server) *probe {
-	p := &probe{Check: c, preamble: s.Preamble}
+	p := &probe{Check: c, preamble: s.Preamble, dialer: net.Dialer{Control: s.Control}}
 	p.network, p.address = s.endpoint(c.Port)
 	if !c.HTTP {
 		return p
