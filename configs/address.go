@@ -12,6 +12,12 @@ import (
 // unixPrefix marks the path of a unix socket among addresses.
 const unixPrefix = "unix:"
 
+// systemdPrefix marks the name of a socket that systemd passes.
+const systemdPrefix = "systemd:"
+
+// maxSocketName is what systemd allows for FileDescriptorName.
+const maxSocketName = 255
+
 // maxSocketPath is what the kernel's address of a unix socket holds beside the zero that ends it.
 const maxSocketPath = 107
 
@@ -19,7 +25,7 @@ const maxSocketPath = 107
 const defaultPort = 80
 
 const (
-	listenHelp = `allowed are "host:port", "[v6]:port", ":port" and "unix:/path"`
+	listenHelp = `allowed are "host:port", "[v6]:port", ":port", "unix:/path" and "systemd:NAME"`
 	serverHelp = `allowed are "host", "host:port", "[v6]:port" and "unix:/path"`
 )
 
@@ -27,6 +33,13 @@ const (
 func parseListen(s string) (e endpoint, wrong string) {
 	if path, ok := strings.CutPrefix(s, unixPrefix); ok {
 		return endpoint{path: path}, checkSocketPath(s, path)
+	}
+	if name, ok := strings.CutPrefix(s, systemdPrefix); ok {
+		bad := func(c rune) bool { return c <= ' ' || c > '~' || c == ':' }
+		if name == "" || len(name) > maxSocketName || strings.ContainsFunc(name, bad) {
+			return e, fmt.Sprintf("%s: the name of a socket has 1 to %d visible characters of ASCII, without ':', as FileDescriptorName in its unit", quoted(s), maxSocketName)
+		}
+		return endpoint{inherit: name}, ""
 	}
 	if isNumber(s) && !strings.Contains(s, ".") {
 		return e, fmt.Sprintf("%s has no host: write %q for all addresses", quoted(s), ":"+s)

@@ -70,6 +70,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 		Name:     l.Name.v,
 		Address:  l.bind.tcp,
 		Path:     l.bind.path,
+		Inherit:  l.bind.inherit,
 		Timeouts: c.effective(c.f.timeoutsOf(l, nil)...),
 		Parse:    opts.compile(),
 		Scheme:   l.Scheme.v,

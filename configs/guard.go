@@ -101,7 +101,7 @@ func (v validator) trust(l *listener) *trust {
 	for _, p := range l.TrustedProxies.v {
 		if p.v == unixPrefix {
 			t.unix = true
-			if l.bind.valid() && l.bind.path == "" {
+			if l.bind.tcp.IsValid() {
 				v.value(p.place, `"unix:" is for a listener on a unix socket`)
 			}
 			continue

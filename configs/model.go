@@ -352,16 +352,21 @@ type backendServer struct {
 	SendProxy value[string] `toml:"send_proxy"`
 }
 
-// endpoint is an address to listen on or to connect to: a unix socket's path or an IP address and port.
+// endpoint is an address to listen on or to connect to: a unix socket's path, an IP address and port, or, to listen on, the
+// name of a socket that is inherited.
 type endpoint struct {
-	path string
-	tcp  netip.AddrPort
+	path    string
+	tcp     netip.AddrPort
+	inherit string
 }
 
-func (e endpoint) valid() bool { return e.path != "" || e.tcp.IsValid() }
+func (e endpoint) valid() bool { return e.path != "" || e.tcp.IsValid() || e.inherit != "" }
 
-// String is the form of logs: ip:port, or unix:/path.
+// String is the form of logs: ip:port, unix:/path, or systemd:name.
 func (e endpoint) String() string {
+	if e.inherit != "" {
+		return systemdPrefix + e.inherit
+	}
 	if e.path != "" {
 		return unixPrefix + e.path
 	}

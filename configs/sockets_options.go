@@ -102,6 +102,9 @@ func (v validator) listenerSocket(l *listener) {
 			}
 		}
 	}
+	if l.bind.inherit != "" && s.Backlog.given {
+		v.key(s.Backlog.place, "has no effect on a socket of systemd, which listens already: write Backlog= in its unit")
+	}
 	if l.bind.path == "" {
 		return
 	}

@@ -127,6 +127,7 @@ func TestSocketOptionsAreChecked(t *testing.T) {
 		{listener("interface = \"sixteencharacter\""), "is not the name of an interface: allowed are 1 to 15 characters"},
 		{onUnix(listener("defer_accept = \"1s\""), ":80"), "listener[0].socket.defer_accept: has no effect on a unix socket: it is for TCP"},
 		{onUnix(listener("keepalive_idle = \"1s\""), ":80"), "listener[0].socket.keepalive_idle: has no effect on a unix socket"},
+		{strings.Replace(listener("backlog = 7"), ":80", "systemd:web", 1), "listener[0].socket.backlog: has no effect on a socket of systemd"},
 		{onUnix(listener("interface = \"lo\""), ":80"), "has no effect on a unix socket"},
 		{backend("source_address = []"), "is empty"},
 		{backend("source_address = [\"192.0.2.77\"]"), `backend.app.socket.source_address[0]: "192.0.2.77" is not an address of this machine`},
@@ -140,4 +141,14 @@ func TestSocketOptionsAreChecked(t *testing.T) {
 	} {
 		wantProblem(t, test.file, test.want)
 	}
+}
+
+func TestAListenerMayHaveASocketOfSystemds(t *testing.T) {
+	plan := parseOK(t, strings.Replace(with("trusted_proxies = [\"unix:\"]\n[listener.socket]\nkeepalive = true", ""), ":80", "systemd:web", 1), nil)
+	l := plan.Listeners[0]
+	if l.Inherit != "web" || l.Path != "" || l.Address.IsValid() || len(l.Socket) != 1 || l.Name != "systemd:web" {
+		t.Errorf("%+v", l)
+	}
+	wantProblem(t, strings.Replace(rest, ":80\"\n", "systemd:web\"\n[[listener]]\naddress = \"systemd:web\"\n", 1), `"systemd:web" is listened on already by listener[0].address`)
+	parseOK(t, strings.Replace(rest, ":80\"\n", "systemd:web\"\n[[listener]]\naddress = \"systemd:other\"\n[[listener]]\naddress = \":80\"\n", 1), nil)
 }

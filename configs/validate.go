@@ -303,6 +303,9 @@ func (v validator) distinctAddresses() {
 // overlap reports whether two addresses cannot be listened on at the same time. An address beside the unspecified
 // one of its family is no conflict: the kernel prefers the more specific.
 func overlap(a, b endpoint) bool {
+	if a.inherit != "" || b.inherit != "" {
+		return a.inherit == b.inherit
+	}
 	if a.path != "" || b.path != "" {
 		return a.path != "" && b.path != "" && path.Clean(a.path) == path.Clean(b.path)
 	}

@@ -33,6 +33,7 @@ type listener struct {
 	l      *Loop
 	state  acceptState
 	queued bool // on the run list
+	shared bool // other loops accept from the same socket
 	retry  timer
 }
 
@@ -149,8 +150,8 @@ func (l *Loop) resumeFull() {
 }
 
 // listen opens the sockets of one Listener, one a loop: each with its own queue (SO_REUSEPORT) on TCP, and
-// all the same one on a unix socket, where the kernel has no such thing.
-func listen(lis *Listener, loops int) (fds []int, addr net.Addr, err error) {
+// all the same one where it is a unix socket, for which the kernel has no such thing, or inherited.
+func listen(lis *Listener, inherited []*os.File, loops int) (fds []int, addr net.Addr, err error) {
 	defer func() {
 		if err != nil {
 			for _, fd := range fds {
@@ -163,6 +164,9 @@ func listen(lis *Listener, loops int) (fds []int, addr net.Addr, err error) {
 			err = fmt.Errorf("%s: cannot listen on %s: %w", lis.Position, lis.Name, err)
 		}
 	}()
+	if lis.Inherit != "" {
+		return inherit(lis, inherited, loops)
+	}
 	if lis.Path != "" {
 		fd, err := listenUnix(lis.Path, lis.backlog())
 		if err != nil {

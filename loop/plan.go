@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -36,6 +37,9 @@ type Plan struct {
 	Backends []*Backend
 	// AccessLog is nil when it is off.
 	AccessLog *AccessLog
+	// Inherited are the listening sockets that a service manager has passed to the process, under the names that it gave
+	// them. A Server uses duplicates of them: those here stay open, so that no client is lost between two processes.
+	Inherited []*os.File
 }
 
 // Privileges is what the process gives up once its listeners are open. It is for the command to do: a Server takes no
@@ -79,7 +83,9 @@ type Listener struct {
 	// Address is a TCP address; the IPv6 unspecified address listens on both families. Invalid for unix.
 	Address netip.AddrPort
 	// Path is a unix socket's path, or empty.
-	Path     string
+	Path string
+	// Inherit is the name of the socket in Plan.Inherited that takes the place of both, or empty.
+	Inherit  string
 	Timeouts *Timeouts
 	// Parse is what is tolerated and changed in requests, beyond the strict reading.
 	Parse ParseOptions

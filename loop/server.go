@@ -91,6 +91,7 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 		}
 		srv.writer = w
 	}
+	srv.unusedSockets()
 	err = srv.open(n)
 	for _, f := range opened {
 		if err == nil {
@@ -167,13 +168,13 @@ func (srv *Server) open(n int) error {
 		}
 	}
 	for _, lis := range srv.plan.Listeners {
-		fds, addr, err := listen(lis, n)
+		fds, addr, err := listen(lis, srv.plan.Inherited, n)
 		if err != nil {
 			return err
 		}
 		srv.addrs = append(srv.addrs, addr)
 		for i, l := range srv.loops {
-			a := &listener{Listener: lis, l: l}
+			a := &listener{Listener: lis, l: l, shared: n > 1 && (lis.Path != "" || lis.Inherit != "")}
 			a.endpoint = endpoint{fd: fds[i], own: a}
 			a.retry.own = a
 			l.listeners = append(l.listeners, a)
@@ -181,7 +182,11 @@ func (srv *Server) open(n int) error {
 	}
 	for _, l := range srv.loops {
 		for _, a := range l.listeners {
-			if err := l.registerRead(&a.endpoint); err != nil {
+			register := l.registerRead
+			if a.shared {
+				register = l.registerShared
+			}
+			if err := register(&a.endpoint); err != nil {
 				return err
 			}
 		}
@@ -329,13 +334,16 @@ const starvedQuiet = 10 * time.Second
 func (l *Loop) drain() {
 	l.draining = true
 	for _, a := range l.listeners {
-		a.readable = a.fd >= 0
+		a.readable = a.fd >= 0 && a.Inherit == "" // there, they wait for the next process
 		for a.readable && a.state == accepting {
 			a.queued = false
 			a.accept()
 		}
 		l.timers.disarm(&a.retry)
 		a.state = acceptClosed
+		if a.shared && a.fd >= 0 {
+			l.unregisterShared(&a.endpoint)
+		}
 		l.close(&a.endpoint)
 	}
 	// The newest first: for want of a descriptor a session may close newer ones, never older ones.

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"millrace/configs"
@@ -28,6 +30,9 @@ otherwise. The access log goes where the file says.
 
 TERM or INT: drain and leave; the second one: leave at once. USR1: reopen the
 access log. HUP: nothing yet, since this version cannot reload.
+
+Started by systemd, it takes the sockets that it is passed, and says when it serves
+and when it begins to leave (Type=notify).
 
 It exits with 0 after a drain, 1 when it could not start or run, 2 when the file is
 wrong: then it has said every problem, as check would.`,
@@ -61,6 +66,7 @@ func run(path string, log *slog.Logger) error {
 		runtime.GOMAXPROCS(n)
 	}
 	plan.MemoryLimit = limitMemory(plan.MemoryLimit, log)
+	plan.Inherited = activation.Files(true)
 	give, err := privileges(path, plan, log)
 	if err != nil {
 		log.Error("cannot start", "error", err)
@@ -76,7 +82,8 @@ func run(path string, log *slog.Logger) error {
 		addresses[i] = a.String()
 	}
 	log.Info("serving", "config", path, "listeners", addresses, "version", version().String(), "pid", os.Getpid())
-	if err := serve(srv, signals, log); err != nil {
+	notify(daemon.SdNotifyReady, log)
+	if err := serve(notifying{srv, log}, signals, log); err != nil {
 		log.Error("stopped", "error", err)
 		return failure{code: exitFailed}
 	}
