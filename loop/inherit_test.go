@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"millrace/remap"
 )
 
 // passed is a listening socket as a service manager passes it.
@@ -84,7 +86,7 @@ func TestLoopsShareAnInheritedSocket(t *testing.T) {
 				// The socket is the manager's: clients wait in it for the next process.
 				c := tr.connect(network, p.srv.Addrs()[0].String())
 				c.send(get("/next"))
-				p = tr.proxy(setup{loops: loops, with: inheriting("web", f)}, o)
+				tr.proxy(setup{loops: loops, with: inheriting("web", f)}, o)
 				c.want(200, "GET /next HTTP/1.1")
 			})
 		}
@@ -187,4 +189,17 @@ func TestASocketThatWasNotPassedAsItShouldBeIsAnErrorAtTheStart(t *testing.T) {
 	if text := p.said.String(); !strings.Contains(text, "name=other") || strings.Contains(text, "name=web") {
 		t.Errorf("the process log says %q", text)
 	}
+}
+
+func TestTheAddressOfAnInheritedUnixSocketIsKnown(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	o.echo("Forwarded: ")
+	path := filepath.Join(t.TempDir(), "s")
+	f := tr.passed("web", "unix", path)
+	edits := edited(remap.EditOptions{Forwarded: remap.ForwardedBy})
+	p := tr.proxy(setup{with: func(plan *Plan) { inheriting("web", f)(plan); edits(plan) }}, o)
+	c := p.dial()
+	c.send(get("/"))
+	c.want(200, `Forwarded: by="unix:`+path+`"`)
 }

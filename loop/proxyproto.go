@@ -73,6 +73,10 @@ func (s *session) readProxyHeader(now Time) bool {
 			return false
 		}
 		if len(s.in.room()) == 0 {
+			if l.bufs.account.tight && l.refusesNew(now) {
+				s.close()
+				return false
+			}
 			l.bufs.reserve(&s.in, headRead)
 		}
 		n, errno := s.client.recv(s.in.room())
@@ -160,8 +164,11 @@ func (u *unproxied) say(srv *Server, why error, peer netip.Addr, now Time) {
 	if last != 0 && int64(now)-last < int64(starvedQuiet) || !u.said.CompareAndSwap(last, int64(now)) {
 		return
 	}
-	srv.log.Warn("a connection is refused for its PROXY header; the count is since the start",
-		"peer", peer.String(), "reason", why, "count", n)
+	who := "unix socket"
+	if peer.IsValid() {
+		who = peer.String()
+	}
+	srv.log.Warn("a connection is refused for its PROXY header; the count is since the start", "peer", who, "reason", why, "count", n)
 }
 
 // forgetProxied gives back what a header has left.

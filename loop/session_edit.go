@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"golang.org/x/sys/unix"
+
 	"millrace/remap"
 )
 
@@ -37,10 +39,18 @@ func (s *session) appendLocal(dst []byte) []byte {
 	if to := s.destination(); to.IsValid() {
 		return to.AppendTo(dst)
 	}
-	if path := s.listener.Path; path != "" {
-		return append(append(dst, "unix:"...), path...)
+	path := s.listener.Path
+	if s.listener.Inherit != "" {
+		if local, err := unix.Getsockname(s.client.fd); err == nil {
+			if local, ok := local.(*unix.SockaddrUnix); ok {
+				path = local.Name
+			}
+		}
 	}
-	return dst
+	if path == "" {
+		return dst // the connection has been reset, and what is written now reaches nobody
+	}
+	return append(append(dst, "unix:"...), path...)
 }
 
 // attempt tells the trip, if there is one, about the present attempt.

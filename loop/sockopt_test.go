@@ -33,6 +33,16 @@ func privileged(t *testing.T) {
 	}
 }
 
+// needsIPv6 skips a test where there is no IPv6.
+func needsIPv6(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here")
+	}
+	l.Close()
+}
+
 // wantOption compares an option of a socket.
 func wantOption(t *testing.T, what string, fd int, option SocketOption, want int) {
 	t.Helper()
@@ -50,6 +60,9 @@ func TestAcceptedSocketsHaveTheListenersOptions(t *testing.T) {
 	}
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
 		t.Run(address, func(t *testing.T) {
+			if strings.HasPrefix(address, "[") {
+				needsIPv6(t)
+			}
 			tr := newTrace(t)
 			o := tr.origin()
 			o.echo("GET")
@@ -228,6 +241,7 @@ func TestServersAreConnectedToFromTheClientsAddress(t *testing.T) {
 		c.want(200, "fine")
 	})
 	t.Run("of the other family", func(t *testing.T) {
+		needsIPv6(t)
 		tr := newTrace(t)
 		o := tr.origin()
 		p := tr.proxy(setup{address: "[::1]:0", record: "$status $end", with: from(transparent)}, o)

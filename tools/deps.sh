@@ -22,6 +22,8 @@ wanted=(
 	ssh-keyscan:openssh-client
 	cgi-fcgi:libfcgi-bin
 	node:nodejs
+	systemd-analyze:systemd
+	systemd-socket-activate:systemd
 )
 # What is no program in PATH, because it is a module, or has its version in its name.
 wanted_files=(

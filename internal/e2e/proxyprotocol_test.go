@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -80,8 +81,8 @@ func getFrom(t *testing.T, local, address string) (body, port string) {
 	var used string
 	client := http.Client{Timeout: soon, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial: func(network, address string) (net.Conn, error) {
-			c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}).Dial(network, address)
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}}).DialContext(ctx, network, address)
 			if err == nil {
 				_, used, _ = net.SplitHostPort(c.LocalAddr().String())
 			}
