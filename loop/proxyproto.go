@@ -38,11 +38,28 @@ func (s *session) awaitProxyHeader(now Time) {
 // proxyHeaderDeadline is when the header has to be there. A connection that may do without one, and is silent, may also be
 // one that is kept ready for requests.
 func (s *session) proxyHeaderDeadline() Time {
-	lis := s.listener
-	if lis.ProxyProtocol == ProxyOptional && lis.Backend == nil && s.in.len() == 0 {
-		return s.stageSince.after(lis.Timeouts.ClientIdle)
+	if s.mayBeIdle() {
+		return s.stageSince.after(s.listener.Timeouts.ClientIdle)
 	}
-	return s.stageSince.after(lis.Timeouts.ClientHeader)
+	return s.stageSince.after(s.listener.Timeouts.ClientHeader)
+}
+
+// mayBeIdle reports whether a connection that waits for a header may as well be one that waits for a request.
+func (s *session) mayBeIdle() bool {
+	return s.listener.ProxyProtocol == ProxyOptional && s.listener.Backend == nil && s.in.len() == 0
+}
+
+// expireProxyHeader ends the wait for a header. It may have come in the same moment.
+func (s *session) expireProxyHeader(now Time) {
+	s.client.readable = true
+	s.step(now)
+	switch {
+	case s.stage != stageProxyHeader || s.proxyHeaderDeadline() > now:
+	case s.mayBeIdle():
+		s.close()
+	default:
+		s.refuseProxyHeader(errLate)
+	}
 }
 
 // readProxyHeader reads until there is a header, or until it is clear that there is none.
@@ -83,6 +100,9 @@ func (s *session) readProxyHeader(now Time) bool {
 		if errno != 0 {
 			s.close()
 			return false
+		}
+		if n > 0 && s.mayBeIdle() {
+			s.stageSince = now // it was, and this is the beginning of something
 		}
 		s.in.w += n
 	}

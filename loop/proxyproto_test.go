@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"millrace/balance"
 	"millrace/internal/health"
 	"millrace/internal/proxyproto"
 	"millrace/remap"
@@ -267,8 +269,64 @@ func TestAProxyHeaderHasToComeInTime(t *testing.T) {
 				if got := c.wantGone(); got != "" {
 					t.Errorf("got %q", got)
 				}
+				p.drain()
+				idle := sent == "" && mode == ProxyOptional
+				if said := strings.Contains(p.said.String(), "has not come in time"); said == idle {
+					t.Errorf("the process log says %q", p.said)
+				}
 			})
 		}
+	}
+}
+
+func TestAnOptionalProxyHeaderMayComeLate(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	o.echo("X-Forwarded-For: ")
+	p := tr.proxy(setup{with: believing(ProxyOptional), timeouts: Timeouts{ClientHeader: patience}}, o)
+	c := p.dial()
+	tr.eventually("the connection is not there", func() bool { return p.open() == 1 })
+	// It has been silent for longer than a header may take.
+	p.onLoops(func(l *Loop) { l.sessions.next.stageSince -= Time(2 * patience) })
+	c.sendHalves(lineOf192)
+	c.send(get("/"))
+	c.want(200, "X-Forwarded-For: 192.0.2.1")
+}
+
+func TestTheClientOfAProxyHeaderSticksToItsServer(t *testing.T) {
+	for _, sock := range []bool{false, true} {
+		t.Run(fmt.Sprint("raw: ", sock), func(t *testing.T) {
+			tr := newTrace(t)
+			var servers []any
+			for i := range 3 {
+				o := tr.origin()
+				o.serveEach(func(*http.Request, []byte) string { return ok(fmt.Sprint(i)) })
+				servers = append(servers, o)
+			}
+			p := tr.proxy(setup{sock: sock, balance: balance.Options{Algorithm: "sticky"}, key: Key{Source: KeyClient}, with: believing(ProxyRequired)}, servers...)
+			used := make(map[string]bool)
+			for client := range 20 {
+				var first string
+				for again := range 3 {
+					c := p.dial()
+					c.send(fmt.Sprintf("PROXY TCP4 192.0.2.%d 198.51.100.2 %d 2\r\n", client, again) + get("/"))
+					_, body, err := c.readResponse("GET")
+					if err != nil {
+						t.Fatal(err)
+					}
+					if again == 0 {
+						first = body
+						used[body] = true
+					} else if body != first {
+						t.Errorf("client %d is served by %s and by %s", client, first, body)
+					}
+					c.Close()
+				}
+			}
+			if len(used) != len(servers) {
+				t.Errorf("20 clients use the servers %v", used)
+			}
+		})
 	}
 }
 
@@ -522,18 +580,18 @@ func TestTheNextServerIsToldAgain(t *testing.T) {
 
 func TestChecksAreTheProxysOwnConnections(t *testing.T) {
 	for version := uint8(1); version <= 2; version++ {
-		for _, http := range []bool{false, true} {
-			t.Run(fmt.Sprint("version ", version, ", http: ", http), func(t *testing.T) {
+		for _, asks := range []bool{false, true} {
+			t.Run(fmt.Sprint("version ", version, ", http: ", asks), func(t *testing.T) {
 				tr := newTrace(t)
 				o := tr.origin()
 				check := &health.Check{Interval: time.Hour, Timeout: patience, Rise: 1, Fall: 1}
-				if http {
+				if asks {
 					check.HTTP, check.Method, check.Path, check.Statuses = true, "GET", "/live", []health.StatusRange{{First: 200, Last: 200}}
 				}
 				tr.proxy(setup{health: check, with: sending(version, false)}, o)
 				x := o.accept()
 				x.wantProxyHeader(fmt.Sprintf("v%d nobody", version))
-				if http {
+				if asks {
 					x.wantRequest("GET /live", "")
 					x.send(ok(""))
 				}

@@ -300,10 +300,7 @@ func (s *session) expire(now Time) {
 		s.l.arm(&s.timer, at)
 		return
 	case s.stage == stageProxyHeader:
-		s.client.readable = true // as below
-		if s.step(now); s.stage == stageProxyHeader {
-			s.refuseProxyHeader(errLate)
-		}
+		s.expireProxyHeader(now)
 		return
 	case s.stage == stageHead && s.x == nil:
 		// A request may have come in the same moment. It was sent in time, as far as its client could know.
