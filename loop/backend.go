@@ -55,7 +55,7 @@ func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 	c := l.spare.getConn()
 	c.endpoint = endpoint{fd: fd, writable: err == nil}
 	c.l, c.server, c.served = l, server, 0
-	c.private = t.SendProxy != 0 || t.Socket != nil && t.Socket.FromClient
+	c.private = t.private()
 	if err := l.register(&c.endpoint); err != nil {
 		sysClose(fd)
 		l.spare.putConn(c)

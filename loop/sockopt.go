@@ -126,6 +126,11 @@ type BackendSocket struct {
 	SourceKey, SourcePosition string
 }
 
+// private reports whether each connection to the server is made for one client, so that none can be made ahead or kept.
+func (b *BackendServer) private() bool {
+	return b.SendProxy != 0 || b.Socket != nil && b.Socket.FromClient
+}
+
 // source is the fixed address for servers of a family.
 func (b *BackendSocket) source(family int) netip.Addr {
 	if family == unix.AF_INET6 {
