@@ -109,178 +109,9 @@ func pairs(texts ...string) (list []Mapping) {
 	return list
 }
 
-// Configurations of lighttpd that the examples HR and HS are about.
+// configA is the configuration A of internal/golden.
 func configA() EditOptions {
 	return EditOptions{MapHostRequest: pairs("-", "backend.int:8080"), MapHostResponse: pairs("-", "-"), MapURLPath: pairs("/xxx", "/yyy")}
-}
-
-func configB() EditOptions { return EditOptions{MapURLPath: pairs("/xxx/", "/")} }
-
-func configC() EditOptions { return EditOptions{MapURLPath: pairs("/xxx", "")} }
-
-func configD() EditOptions {
-	return EditOptions{
-		MapHostRequest:  pairs("keep.org", "-", "blank.org", "", "www.example.org", "int.example.net", "-", "fallback.int"),
-		MapHostResponse: pairs("int.example.net", "www.example.org", "other.int", "-", "stop.int", "", "-", "zzz.org"),
-	}
-}
-
-func configE() EditOptions {
-	return EditOptions{MapURLPath: pairs("/a", "/1", "/b", "/1", "/c/", "/2/")}
-}
-
-func configF() EditOptions {
-	return EditOptions{HTTPSRemap: true, MapHostRequest: pairs("-", "backend.int"), MapHostResponse: pairs("-", "-", "x.int", "")}
-}
-
-func configG() EditOptions { return EditOptions{MapHostResponse: pairs("-", "pub.example.org")} }
-
-func configH() EditOptions {
-	return EditOptions{
-		MapHostRequest:  pairs("www.example.org", "int.example.net"),
-		MapHostResponse: pairs("-", "www.example.org", "cookie.int", "d.org"),
-		MapURLPath:      pairs("/xxx", "/yyy", "/key", "/value"),
-	}
-}
-
-// TestRemapRequests goes through lighttpd's examples about requests. "fix" marks those that are meant to differ: see
-// docs/compatibility.md.
-func TestRemapRequests(t *testing.T) {
-	for _, tt := range []struct {
-		id, host, line, field string // field: "Name: value", sent
-		config                func() EditOptions
-		target, hostGot       string // wanted; "" is not looked at
-		value                 string // of the field
-	}{
-		{"HR-01", "", "GET /xxx/foo?x=/xxx", "", configA, "/yyy/foo?x=/xxx", "backend.int:8080", ""},
-		{"HR-02", "", "GET /xxxyz", "", configA, "/yyyyz", "", ""},
-		{"HR-03", "", "GET /%78xx/enc", "", configA, "/yyy/enc", "", ""},
-		{"HR-04", "", "GET http://www.example.org/xxx/abs", "", configA, "/yyy/abs", "", ""},
-		{"HR-05", "", "GET /other", "", configA, "/other", "backend.int:8080", ""},
-		{"HR-07", "", "GET /", "Destination: http://www.example.org/xxx/b", configA, "", "", "http://backend.int:8080/yyy/b"},
-		{"HR-08", "", "GET /", "Content-Location: http://www.example.org/xxx/c", configA, "", "", "http://backend.int:8080/yyy/c"},
-		{"HR-09", "", "GET /", "Location: http://www.example.org/xxx/l", configA, "", "", "http://www.example.org/xxx/l"},
-		{"HR-10 fix", "", "GET /", "Destination: http://elsewhere.org/xxx/b", configA, "", "", "http://elsewhere.org/xxx/b"},
-		{"HR-11 path", "", "GET /", "Destination: /xxx/b", configA, "", "", "/yyy/b"},
-		{"HR-11 relative", "", "GET /", "Destination: rel/xxx/b", configA, "", "", "rel/xxx/b"},
-		{"HR-11 no path", "", "GET /", "Destination: http://www.example.org", configA, "", "", "http://backend.int:8080/"},
-		{"HR-31", "", "GET /xxx/foo", "", configB, "/foo", "", ""},
-		{"HR-31 no slash", "", "GET /xxx", "", configB, "/xxx", "", ""},
-		{"HR-31 other", "", "GET /zzz", "", configB, "/zzz", "", ""},
-		{"HR-33 keep", "keep.org", "GET /", "", configD, "", "keep.org", ""},
-		{"HR-33 blank", "blank.org", "GET /", "Destination: http://keep.org/d", configD, "", "blank.org", "http://blank.org/d"},
-		{"HR-33 www", "", "GET /", "Destination: http://keep.org/d", configD, "", "int.example.net", "http://www.example.org/d"},
-		{"HR-34", "www.example.org", "GET /", "", configD, "", "int.example.net", ""},
-		{"HR-34 port", "www.example.org:80", "GET /", "", configD, "", "int.example.net", ""},
-		{"HR-34 case", "WWW.Example.ORG", "GET /", "", configD, "", "int.example.net", ""},
-		{"HR-35", "unlisted.org", "GET /", "", configD, "", "fallback.int", ""},
-		{"HR-35 port", "unlisted.org:8080", "GET /", "", configD, "", "fallback.int", ""},
-		{"HR-43", "", "GET /xxx/foo", "", configC, "/foo", "", ""},
-		{"HR-44 fix", "", "GET /xxx", "", configC, "/", "", ""},
-		{"HR-44 query fix", "", "GET /xxx?q=1", "", configC, "/?q=1", "", ""},
-	} {
-		t.Run(tt.id, func(t *testing.T) {
-			x := exchange{t: t, o: tt.config(), host: tt.host}
-			if x.host == "" {
-				x.host = "www.example.org"
-			}
-			var fields []string
-			if tt.field != "" {
-				fields = []string{tt.field}
-			}
-			x.send(tt.line, fields...)
-			if tt.target != "" && x.target() != tt.target {
-				t.Errorf("target %q, want %q", x.target(), tt.target)
-			}
-			if tt.hostGot != "" && x.got("Host") != tt.hostGot {
-				t.Errorf("host %q, want %q", x.got("Host"), tt.hostGot)
-			}
-			if tt.value != "" {
-				name, _, _ := strings.Cut(tt.field, ":")
-				if got := x.got(name); got != tt.value {
-					t.Errorf("%s %q, want %q", name, got, tt.value)
-				}
-			}
-			if got := x.got("X-Forwarded-Host"); got != x.host {
-				t.Errorf("X-Forwarded-Host %q, want %q", got, x.host)
-			}
-		})
-	}
-}
-
-func TestRemapWithoutHost(t *testing.T) {
-	x := exchange{t: t, o: configA(), host: "-", version: "1.0"}
-	x.send("GET /xxx") // HR-06
-	if !strings.HasPrefix(x.reqText, "GET /yyy HTTP/1.0\r\n") || x.got("Host") != "" {
-		t.Errorf("HR-06: got %q", x.reqText)
-	}
-	if got := x.answer("Location: http://backend.int:8080/yyy"); got != "http://backend.int:8080/xxx" {
-		t.Errorf("HR-06: Location %q", got)
-	}
-}
-
-// TestRemapResponses goes through lighttpd's examples about responses.
-func TestRemapResponses(t *testing.T) {
-	for _, tt := range []struct {
-		id, host, target string // of the request
-		config           func() EditOptions
-		field, want      string
-	}{
-		{"HR-12", "", "/", configA, "Location: http://backend.int:8080/yyy/p?q=1", "http://www.example.org/xxx/p?q=1"},
-		{"HR-13", "", "/", configA, "Content-Location: /yyy/z", "/xxx/z"},
-		{"HR-14 URI", "", "/", configA, "URI: http://backend.int:8080/yyy/u", "http://backend.int:8080/yyy/u"},
-		{"HR-14 Destination", "", "/", configA, "Destination: http://backend.int:8080/yyy/d", "http://backend.int:8080/yyy/d"},
-		{"HR-14 Refresh", "", "/", configA, "Refresh: 0; url=http://backend.int:8080/yyy/d", "0; url=http://backend.int:8080/yyy/d"},
-		{"HR-15", "", "/", configA, "Location: HTTP://BACKEND.INT:8080/yyy", "HTTP://www.example.org/xxx"},
-		{"HR-16", "", "/", configA, "Location: http://backend.int:8080", "http://www.example.org/"},
-		{"HR-17", "", "/", configA, "Location: https://backend.int:8080/yyy/s", "https://www.example.org/xxx/s"},
-		{"HR-18 fix", "", "/", configA, "Location: http://nope.int/yyy/1", "http://nope.int/yyy/1"},
-		{"HR-19", "", "/", configA, "Location: //backend.int:8080/yyy/1", "//backend.int:8080/yyy/1"},
-		{"HR-20", "", "/", configA, "Content-Location: http:///yyy", "http:///yyy"},
-		{"HR-21 fix", "", "/", configA, "Location: http://backend.int:8080?u=1", "http://www.example.org/?u=1"},
-		{"HR-22 fix", "", "/", configA, "Location: http://user@backend.int:8080/yyy/s", "http://user@backend.int:8080/yyy/s"},
-		{"HR-23 fix", "", "/", configA, "Location: foo?next=http://backend.int:8080/yyy/s", "foo?next=http://backend.int:8080/yyy/s"},
-		{"HR-24", "", "/", configA, "Set-Cookie: a=1; Path=/yyy; Domain=backend.int:8080", "a=1; Path=/xxx; Domain=www.example.org"},
-		{"HR-25", "", "/", configA, `Set-Cookie: b=2; domain=.backend.int; path="/yyy/k"; HttpOnly`, `b=2; domain=.backend.int; path="/xxx/k"; HttpOnly`},
-		{"HR-26 fix", "", "/", configA, "Set-Cookie: c=3; Secure; Path=/yyy", "c=3; Secure; Path=/xxx"},
-		{"HR-27 fix", "", "/", configA, "Set-Cookie: a=1; HttpOnly; Domain=backend.int:8080; Path=/yyy", "a=1; HttpOnly; Domain=www.example.org; Path=/xxx"},
-		{"HR-28", "", "/", configA, "Set-Cookie: a=1; Max-Age=5; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/yyy; Domain=.backend.int:8080", "a=1; Max-Age=5; Expires=Wed, 21 Oct 2026 07:28:00 GMT; Path=/xxx; Domain=.www.example.org"},
-		{"HR-29", "", "/", configA, "Set-Cookie: Path=/yyy; x=1; path=/yyy", "Path=/yyy; x=1; path=/xxx"},
-		{"HR-30", "", "/", configA, "Set-Cookie: a=1; DOMAIN = backend.int:8080; PATH = /yyy", "a=1; DOMAIN = backend.int:8080; PATH = /yyy"},
-		{"HR-32", "", "/xxx/foo", configB, "Location: /foo", "/xxx/foo"},
-		{"HR-32 cookie", "", "/xxx/foo", configB, "Set-Cookie: a=b; Path=/", "a=b; Path=/xxx/"},
-		{"HR-32 doubled", "", "/xxx", configB, "Location: /xxx/", "/xxx/xxx/"},
-		{"HR-32 relative", "", "/xxx", configB, "Content-Location: foo", "foo"},
-		{"HR-36", "", "/", configD, "Location: http://int.example.net/1", "http://www.example.org/1"},
-		{"HR-37", "", "/", configD, "Location: http://other.int/1", "http://www.example.org/1"},
-		{"HR-37 stop", "", "/", configD, "Location: http://stop.int/1", "http://stop.int/1"},
-		{"HR-38", "unlisted.org", "/", configD, "Location: http://fallback.int/1", "http://zzz.org/1"},
-		{"HR-39", "keep.org", "/", configD, "Location: http://keep.org/1", "http://zzz.org/1"},
-		{"HR-40", "", "/b/x", configE, "Location: /1/x", "/b/x"},
-		{"HR-41", "", "/zz", configE, "Location: /1/x", "/a/x"},
-		{"HR-42", "", "/c/x", configE, "Location: /1/x", "/a/x"},
-		{"HR-42 memory", "", "/c/x", configE, "Content-Location: /2/y", "/c/y"},
-		{"HR-43", "", "/xxx/foo", configC, "Location: /foo", "/xxx/foo"},
-		{"HR-43 cookie", "", "/xxx/foo", configC, "Set-Cookie: a=b; Path=/", "a=b; Path=/xxx/"},
-		{"HR-45", "", "/", configG, "Location: http://www.example.org/1", "http://pub.example.org/1"},
-		{"HR-45 other", "", "/", configG, "Location: http://backend.int/1", "http://backend.int/1"},
-		{"HR-46", "", "/xxx/1", configH, "Location: http://int.example.net/yyy/1", "http://www.example.org/xxx/1"},
-		{"HR-46 cookie", "", "/xxx/1", configH, "Set-Cookie: a=1; Domain=.cookie.int; Path=/value/x", "a=1; Domain=.d.org; Path=/key/x"},
-		{"HR-47", "", "/key", configH, "Location: http://int.example.net/valuexyz", "http://www.example.org/keyxyz"},
-		{"HR-48", "other.org", "/", configH, "Location: http://int.example.net/valuexyz", "http://int.example.net/keyxyz"},
-		{"a port is no part of a cookie's domain", "www.example.org:8081", "/", configA, "Set-Cookie: a=1; Domain=backend.int:8080", "a=1; Domain=www.example.org"},
-	} {
-		t.Run(tt.id, func(t *testing.T) {
-			x := exchange{t: t, o: tt.config(), host: tt.host}
-			if x.host == "" {
-				x.host = "www.example.org"
-			}
-			x.send("GET " + tt.target)
-			if got := x.answer(tt.field); got != tt.want {
-				t.Errorf("got  %q\nwant %q", got, tt.want)
-			}
-		})
-	}
 }
 
 func TestWhosePathsAreMapped(t *testing.T) {
@@ -314,38 +145,6 @@ func TestEachLineIsMapped(t *testing.T) {
 	}
 }
 
-func TestHTTPSRemap(t *testing.T) {
-	for _, tt := range []struct{ id, scheme, field, want string }{
-		{"HS-01", "http", "Destination: https://www.example.org/d", "https://backend.int/d"},
-		{"HS-02", "https", "Destination: https://www.example.org/d", "http://backend.int/d"},
-		{"HS-03", "https", "Destination: http://www.example.org/d", "http://backend.int/d"},
-		{"HS-04", "https", "Destination: https://elsewhere.org/d", "https://elsewhere.org/d"},
-		{"HS-05 fix", "https", "Destination: HTTPS://www.example.org/d", "http://backend.int/d"},
-		{"HS-06", "http", "Location: http://backend.int/1", "http://www.example.org/1"},
-		{"HS-07", "https", "Location: http://backend.int/1", "https://www.example.org/1"},
-		{"HS-08", "https", "Content-Location: https://backend.int/2", "https://www.example.org/2"},
-		{"HS-09", "https", "Location: http://x.int/1", "http://x.int/1"},
-		{"HS-10", "https", "Location: http://elsewhere.int/1", "http://elsewhere.int/1"},
-		// Without map_urlpath, nothing but the host is looked at in lighttpd too; the slash is added all the same.
-		{"HS-11", "https", "Location: http://BACKEND.int", "https://www.example.org/"},
-	} {
-		t.Run(tt.id, func(t *testing.T) {
-			x := exchange{t: t, o: configF(), scheme: tt.scheme, host: "www.example.org"}
-			var got string
-			if strings.HasPrefix(tt.field, "Destination") {
-				x.send("GET /", tt.field)
-				got = x.got("Destination")
-			} else {
-				x.send("GET /")
-				got = x.answer(tt.field)
-			}
-			if got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestForwarded(t *testing.T) {
 	const all = ForwardedFor | ForwardedBy | ForwardedProto | ForwardedHost
 	const own = `for=127.0.0.1;by="127.0.0.1:19101";proto=http;host="www.example.org"`
@@ -357,13 +156,6 @@ func TestForwarded(t *testing.T) {
 		forwarded  string
 		xff        string
 	}{
-		{"FW-01", all, "", nil, own, "127.0.0.1"},
-		{"FW-02", all, "", []string{"Forwarded: for=9.9.9.9;proto=https", "X-Forwarded-For: 7.7.7.7"}, "for=9.9.9.9;proto=https, " + own, "7.7.7.7, 127.0.0.1"},
-		{"FW-03", all, "", []string{"X-Forwarded-For: 7.7.7.7, 2001:db8::1"}, `for="7.7.7.7", for="[2001:db8::1]", ` + own, "7.7.7.7, 2001:db8::1, 127.0.0.1"},
-		{"FW-04", ForwardedFor | ForwardedProto, "", []string{"X-Forwarded-For: unknown"}, `for="unknown", for=127.0.0.1;proto=http`, "unknown, 127.0.0.1"},
-		{"FW-05", all, "-", nil, `for=127.0.0.1;by="127.0.0.1:19101";proto=http`, "127.0.0.1"},
-		{"FW-06", ForwardedHost, "www.example.org:8081", nil, `host="www.example.org:8081"`, "127.0.0.1"},
-		{"FW-08", 0, "", []string{"Forwarded: for=9.9.9.9"}, "for=9.9.9.9", "127.0.0.1"},
 		{"a port and a quote in what the client says", ForwardedFor, "", []string{`X-Forwarded-For: 7.7.7.7:80, a"b\`}, `for="7.7.7.7:80", for="a\"b\\", for=127.0.0.1`, `7.7.7.7:80, a"b\, 127.0.0.1`},
 		{"a quote that is left open", ForwardedFor, "", []string{`Forwarded: for=9.9.9.9;x="`}, "for=127.0.0.1", "127.0.0.1"},
 		{"a quote that swallows another line", ForwardedFor, "", []string{`Forwarded: for=9.9.9.9;x="\"`, "Forwarded: for=b"}, "for=127.0.0.1", "127.0.0.1"},
@@ -399,7 +191,7 @@ func TestXForwarded(t *testing.T) {
 		mode                  Forwarding
 		xff, proto, host, fwd string
 	}{
-		{"FW-07", ForwardAppend, "7.7.7.7, 127.0.0.1", "http", "www.example.org", `for="7.7.7.7", for=127.0.0.1`},
+		{"append", ForwardAppend, "7.7.7.7, 127.0.0.1", "http", "www.example.org", `for="7.7.7.7", for=127.0.0.1`},
 		{"overwrite", ForwardOverwrite, "127.0.0.1", "http", "www.example.org", "for=127.0.0.1"},
 		{"off", ForwardOff, "7.7.7.7", "https", "evil", `for="7.7.7.7", for=127.0.0.1`},
 	} {
@@ -466,9 +258,8 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// TestProxyPass goes through Apache's examples of how paths are joined.
+// TestProxyPass: internal/golden has Apache's examples; these are about encodings.
 func TestProxyPass(t *testing.T) {
-	strip := func(prefix string) EditOptions { return EditOptions{Rule: &Rule{Path: prefix}, StripPrefix: prefix} }
 	join := func(path, backend string) EditOptions {
 		return EditOptions{Rule: &Rule{Path: path}, BackendPath: template(t, backend)}
 	}
@@ -480,36 +271,7 @@ func TestProxyPass(t *testing.T) {
 		o        EditOptions
 		in, want string
 	}{
-		{"PP-01", strip("/mirror/foo"), "/mirror/foo", "/"},
-		{"PP-02", strip("/mirror/foo"), "/mirror/foo/", "/"},
-		{"PP-03", strip("/mirror/foo"), "/mirror/foo/bar", "/bar"},
-		{"PP-04", strip("/mirror/foo"), "/mirror/foobar", "/mirror/foobar"},
-		{"PP-05", strip("/mirror/foo"), "/mirror//foo/bar", "/bar"},
-		{"PP-05", strip("/mirror/foo"), "/mirror/foo//bar", "/bar"},
-		{"PP-06", strip("/mirror/foo"), "/mirror/foo?q=1", "/?q=1"},
-		{"PP-08", join("/mirror/foo/", "/"), "/mirror/foo/", "/"},
-		{"PP-08", join("/mirror/foo/", "/"), "/mirror/foo/bar", "/bar"},
-		{"PP-08", join("/mirror/foo/", "/"), "/mirror/foo/?q", "/?q"},
-		{"PP-11", join("/mirror/foo", "/"), "/mirror/foo", "/"},
-		{"PP-11", join("/mirror/foo", "/"), "/mirror/foo/", "//"},
-		{"PP-11", join("/mirror/foo", "/"), "/mirror/foo/bar", "//bar"},
-		{"PP-11", join("/mirror/foo", "/"), "/mirror/foo/?q", "//?q"},
-		{"PP-12", join("/foo", "/bar"), "/foo", "/bar"},
-		{"PP-12", join("/foo", "/bar"), "/foo/", "/bar/"},
-		{"PP-12", join("/foo", "/bar"), "/foo/x", "/bar/x"},
-		{"PP-13", join("/foo/", "/bar/"), "/foo/", "/bar/"},
-		{"PP-13", join("/foo/", "/bar/"), "/foo/x", "/bar/x"},
-		{"PP-14", join("/", "/"), "/x?a=b", "/x?a=b"},
-		{"PP-14", join("/", "/"), "/a%20b/%2e%2e/c", "/c"},
-		{"PP-14", join("/", "/"), "/%7Euser/~x", "/~user/~x"},
-		{"PP-14", join("/", "/"), "/a;b=c/d", "/a;b=c/d"},
-		{"PP-14", join("/", "/"), "/x%3Fy", "/x%3Fy"},
-		{"PP-15 fix", join("/", "/"), "/a%2fb", "/a/b"},
-		{"PP-40", match(`^(/.*\.gif)$`, "/g$1"), "/x/y.gif", "/g/x/y.gif"},
-		{"PP-41", match(`\.png$`, "/p"), "/x/y.png?q=1", "/p/x/y.png?q=1"},
-		{"PP-50", EditOptions{Request: FieldEdits{Remove: []string{"X"}}}, "/n/a%2fb%20c/%41?x=%20", "/n/a%2fb%20c/%41?x=%20"},
-		{"PP-51", EditOptions{Request: FieldEdits{Remove: []string{"X"}}}, "/n/../n/a", "/n/../n/a"},
-		{"PP-52 fix", join("/c", "/c"), "/c/a%2fb%20c/%41?x=%20", "/c/a/b%20c/A?x=%20"},
+		{"a pattern without groups", match(`\.png$`, "/p"), "/x/y.png?q=1", "/p/x/y.png?q=1"},
 		{"what is decoded is encoded again", join("/c", "/d"), "/c/%0d%0aff%c3%a4%3f%23", "/d/%0D%0Aff%C3%A4%3F%23"},
 		{"a group is encoded", match("(?s)^/f/(.*)$", "/g/$1"), "/f/%0d%0aX:%20y%3f", "/g/%0D%0AX:%20y%3F"},
 		{"a request for the server as a whole", join("/", "/x/"), "*", "*"},
@@ -539,7 +301,7 @@ func TestEditsBeginWithTheTargetToSend(t *testing.T) {
 	}
 }
 
-// TestRewrite goes through the examples of lighttpd 1.5.
+// TestRewrite: internal/golden has lighttpd's examples.
 func TestRewrite(t *testing.T) {
 	rule := func(name, pattern, value string) RewriteRule {
 		return RewriteRule{name, regexp.MustCompile(pattern), template(t, value)}
@@ -552,13 +314,6 @@ func TestRewrite(t *testing.T) {
 		o        EditOptions
 		in, want string
 	}{
-		{"RW-01", requests(rule("uri", "^/proxy(.*)", "$1")), "/proxy/what/ever?x=1", "/what/ever?x=1"},
-		{"RW-02 fix", requests(rule("uri", "^/proxy(.*)", "$1")), "/proxy", "/"},
-		{"RW-03", requests(rule("uri", "^/proxy(.*)", "$1")), "/other", "/other"},
-		{"RW-04", requests(rule("uri", "^/proxyme/?(.*)", "/$1")), "/proxyme", "/"},
-		{"RW-04", requests(rule("uri", "^/proxyme/?(.*)", "/$1")), "/proxyme/", "/"},
-		{"RW-04", requests(rule("uri", "^/proxyme/?(.*)", "/$1")), "/proxyme/a", "/a"},
-		{"RW-08", requests(rule("uri", "^(.*)$", "$1")), "/what/ever", "/what/ever"},
 		{"the first that matches", requests(rule("uri", "^/a", "/1"), rule("uri", "^/", "/2")), "/b", "/2"},
 		{"substitute", EditOptions{Request: FieldEdits{Substitute: []RewriteRule{rule("uri", "b+", "<$0>"), rule("uri", "[<>]", ".")}}}, "/abbc/b", "/a.bb.c/.b."},
 	} {
@@ -568,107 +323,10 @@ func TestRewrite(t *testing.T) {
 			t.Errorf("%s: %s became %s, want %s", tt.id, tt.in, got, tt.want)
 		}
 	}
-	x := exchange{t: t, o: requests(rule("Host", ".*", "en.wikipedia.org")), host: "any"} // RW-05
+	x := exchange{t: t, o: EditOptions{Response: FieldEdits{Rewrite: []RewriteRule{rule("Location", "wikipedia", "X")}}}, host: "h"}
 	x.send("GET /")
-	if got := x.got("Host"); got != "en.wikipedia.org" {
-		t.Errorf("RW-05: host %q", got)
-	}
-	for _, tt := range []struct {
-		id, pattern, value string
-		in, want           string
-	}{
-		{"RW-06", "^http://en.wikipedia.org/(.*)", "http://127.0.0.1:1445/$1", "http://en.wikipedia.org/wiki/Main_Page", "http://127.0.0.1:1445/wiki/Main_Page"},
-		{"RW-07", "wikipedia", "X", "http://en.wikipedia.org/a", "X"},
-		{"no match", "wikipedia", "X", "http://example.org/a", "http://example.org/a"},
-	} {
-		x := exchange{t: t, o: EditOptions{Response: FieldEdits{Rewrite: []RewriteRule{rule("Location", tt.pattern, tt.value)}}}, host: "h"}
-		x.send("GET /")
-		if got := x.answer("location: " + tt.in); got != tt.want {
-			t.Errorf("%s: %q, want %q", tt.id, got, tt.want)
-		}
-	}
-}
-
-// TestReverse goes through Apache's examples of ProxyPassReverse.
-func TestReverse(t *testing.T) {
-	three := pairs("http://127.0.0.1:18001/in", "/m", "http://backend.int:8080/in", "/m", "/in", "/m")
-	two := pairs("http://127.0.0.1:18001/", "/", "http://backend.int/app/", "/")
-	for _, tt := range []struct {
-		id, host string
-		rules    []Mapping
-		name     string
-		in, want string
-	}{
-		{"RV-01", "", three, "Location", "http://127.0.0.1:18001/in/x?q=1", "http://www.example.org/m/x?q=1"},
-		{"RV-02", "", three, "Location", "http://127.0.0.1:18001/inside", "http://www.example.org/mside"},
-		{"RV-03", "", three, "Location", "http://127.0.0.1:18001/IN/x", "http://www.example.org/m/x"},
-		{"RV-04", "", three, "Location", "http://BACKEND.INT:8080/in/x", "http://www.example.org/m/x"},
-		{"RV-05", "", three, "Location", "/in/x", "http://www.example.org/m/x"},
-		{"RV-05", "", three, "Location", "/in", "http://www.example.org/m"},
-		{"RV-06", "", three, "Location", "http://third.org/in/x", "http://www.example.org/m/x"},
-		{"RV-06", "", three, "Location", "https://backend.int:8080/in/x", "http://www.example.org/m/x"},
-		{"RV-07", "", three, "Location", "/other", "/other"},
-		{"RV-07", "", three, "Location", "in/x", "in/x"},
-		{"RV-08", "www.example.org:8080", three, "Location", "/in/x", "http://www.example.org:8080/m/x"},
-		{"RV-08 no host", "-", three, "Location", "/in/x", "http://proxy.example.org/m/x"},
-		{"RV-09", "", three, "Content-Location", "http://127.0.0.1:18001/in/c", "http://www.example.org/m/c"},
-		{"RV-09", "", three, "URI", "http://127.0.0.1:18001/in/c", "http://www.example.org/m/c"},
-		{"RV-09", "", three, "Destination", "http://127.0.0.1:18001/in/c", "http://www.example.org/m/c"},
-		{"RV-09", "", three, "Refresh", "http://127.0.0.1:18001/in/c", "http://127.0.0.1:18001/in/c"},
-		{"RV-09", "", three, "Link", "<http://127.0.0.1:18001/in/c>", "<http://127.0.0.1:18001/in/c>"},
-		{"RV-10", "", two, "Location", "http://127.0.0.1:18001/x", "http://www.example.org/x"},
-		{"RV-10", "", two, "Location", "http://backend.int/app/x", "http://www.example.org/x"},
-		{"RV-11", "", two, "Location", "http://backend.int/app", "http://backend.int/app"},
-		{"RV-11", "", two, "Location", "/x", "/x"},
-	} {
-		x := exchange{t: t, o: EditOptions{Reverse: tt.rules, ServerName: "proxy.example.org"}, host: tt.host}
-		switch tt.host {
-		case "":
-			x.host = "www.example.org"
-		case "-":
-			x.version = "1.0"
-		}
-		x.send("GET /")
-		if got := x.answer(tt.name + ": " + tt.in); got != tt.want {
-			t.Errorf("%s: %s became %s, want %s", tt.id, tt.in, got, tt.want)
-		}
-	}
-	x := exchange{t: t, o: EditOptions{Reverse: three}, host: "-", version: "1.0"}
-	x.send("GET /")
-	if got := x.answer("Location: /in/x"); got != "/m/x" {
-		t.Errorf("neither client nor proxy has a name: %q", got)
-	}
-}
-
-// TestReverseCookies goes through Apache's examples of ProxyPassReverseCookiePath and ...CookieDomain.
-func TestReverseCookies(t *testing.T) {
-	o := EditOptions{
-		ReverseCookiePath:   pairs("/in", "/m", "/", "/all/"),
-		ReverseCookieDomain: pairs("backend.int", "public.org", ".b2.int", ".p2.org"),
-	}
-	for _, tt := range []struct{ id, in, want string }{
-		{"CK-01", "a=1; Path=/in; Domain=backend.int", "a=1; Path=/m; Domain=public.org"},
-		{"CK-02", "a=1; path=/in/sub; Secure", "a=1; path=/m; Secure"},
-		{"CK-03", "a=1; Path=/", "a=1; Path=/all/"},
-		{"CK-04", "a=1; Path=/inside", "a=1; Path=/m"},
-		{"CK-05 fix", "a=1; Domain=backend.int.evil", "a=1; Domain=backend.int.evil"},
-		{"CK-06", "a=1; Domain=.backend.int", "a=1; Domain=.backend.int"},
-		{"CK-07", "a=1; domain=.b2.int; path=/x", "a=1; domain=.p2.org; path=/all/"},
-		{"CK-08", "a=1; Domain=BACKEND.int", "a=1; Domain=public.org"},
-		{"CK-09", "a=1;path=/in;httponly;domain=backend.int", "a=1;path=/m;httponly;domain=public.org"},
-		{"CK-10", `a=1; Path="/in"; Path = /in`, `a=1; Path="/in"; Path = /in`},
-		{"CK-11 fix", "Path=/in; b=c", "Path=/in; b=c"},
-	} {
-		x := exchange{t: t, o: o, host: "h"}
-		x.send("GET /")
-		if got := x.answer("Set-Cookie: " + tt.in); got != tt.want {
-			t.Errorf("%s: %s became %s, want %s", tt.id, tt.in, got, tt.want)
-		}
-	}
-	x := exchange{t: t, o: o, host: "h"}
-	x.send("GET /")
-	if got := x.answer("Set-Cookie: a=1; Path=/in", "Set-Cookie: b=2; Path=/"); got != "a=1; Path=/m|b=2; Path=/all/" {
-		t.Errorf("CK-12: %q", got)
+	if got := x.answer("location: http://example.org/a"); got != "http://example.org/a" {
+		t.Errorf("without a match it became %q", got)
 	}
 }
 
