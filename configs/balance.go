@@ -128,6 +128,9 @@ func (v validator) serverOptions(s *backendServer) target {
 		}
 		t.status = status
 	}
+	if s.Path.given && s.Path.ok {
+		t.root = v.serverPath(s.Path)
+	}
 	return t
 }
 

@@ -113,7 +113,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 				continue
 			}
 			seen[e] = true
-			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: socket})
+			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Root: t.root, Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: socket})
 			weighted = append(weighted, t.member(e))
 			c.servers++
 		}
@@ -152,6 +152,7 @@ func (c *compiler) route(r *route) *loop.Route {
 		}
 	}
 	route.Connect = r.Connect.v
+	c.serverURLs(r, route)
 	route.Edits = remap.NewEdits(r.edits)
 	for i, l := range c.f.Listeners.items {
 		route.Timeouts[i] = c.effective(c.f.timeoutsOf(l, r)...)

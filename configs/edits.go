@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"millrace/httpparse"
+	"millrace/loop"
 	"millrace/remap"
 )
 
@@ -35,7 +36,7 @@ func (v validator) edits(r *route, excluded bool) {
 		v.key(r.HTTPSRemap.place, "has no effect without map_host_request or map_host_response: only where a host is replaced is the scheme")
 	}
 	// In Apache's ProxyPassReverse this side comes first, in its cookie directives the server's.
-	o.Reverse = swapped(v.mappings(r.Reverse, v.publicPath, v.reversedURL))
+	v.reverse(r)
 	o.ReverseCookieDomain = v.mappings(r.ReverseCookieDomain, v.cookieText, v.cookieText)
 	o.ReverseCookiePath = v.mappings(r.ReverseCookiePath, v.cookieText, v.cookieText)
 	v.fieldEdits(r, &r.Request, &o.Request, false)
@@ -205,11 +206,11 @@ func (v validator) backendPath(r *route, p value[string]) {
 	case strings.Contains(literal, "?") || !httpparse.ValidTarget([]byte("/"+literal)):
 		v.value(p.place, "%s is not a path: allowed are visible ASCII characters without ? and #, percent-encoded where needed", quoted(p.v))
 	case r.Path.given && strings.HasSuffix(r.Path.v, "/") && !strings.HasSuffix(p.v, "/"):
-		v.value(p.place, "%s and what follows %s would run into each other, as in %s: write %s", quoted(p.v), quoted(r.Path.v),
-			quoted(p.v+"x"), quoted(p.v+"/"))
+		v.value(p.place, "%s and what follows %s would run into each other, as in %s: write %s (path is at %s)", quoted(p.v), quoted(r.Path.v),
+			quoted(p.v+"x"), quoted(p.v+"/"), v.src.at(r.Path.place))
 	case r.Path.given && !strings.HasSuffix(r.Path.v, "/") && strings.HasSuffix(p.v, "/"):
-		v.warn(p.place, "ends with /, and path = %s does not: what follows the path has one of its own, so that %s becomes %s",
-			quoted(r.Path.v), quoted(r.Path.v+"/x"), quoted(p.v+"/x"))
+		v.warn(p.place, "ends with /, and path = %s does not (%s): what follows the path has one of its own, so that %s becomes %s",
+			quoted(r.Path.v), v.src.at(r.Path.place), quoted(r.Path.v+"/x"), quoted(p.v+"/x"))
 	}
 }
 
@@ -250,11 +251,51 @@ func (v validator) mappings(list value[[]row], first, second func(value[string])
 	return pairs
 }
 
-func swapped(pairs []remap.Mapping) []remap.Mapping {
-	for i := range pairs {
-		pairs[i].From, pairs[i].To = pairs[i].To, pairs[i].From
+// reverse checks the array of what URLs of servers become.
+func (v validator) reverse(r *route) {
+	for _, m := range v.mappings(r.Reverse, v.publicPath, v.reversedURL) {
+		of := -1
+		if rest, ok := strings.CutPrefix(m.To, backendScheme); ok {
+			name, path, _ := strings.Cut(rest, "/")
+			of, m.To = slices.Index(v.f.Backends.names, name), "/"+path
+		}
+		r.edits.Reverse = append(r.edits.Reverse, remap.Reversal{Mapping: remap.Mapping{From: m.To, To: m.From}})
+		r.reversed = append(r.reversed, of)
 	}
-	return pairs
+}
+
+// backendScheme begins what stands for the URLs of all servers of a backend.
+const backendScheme = "backend://"
+
+// serverURLs adds to the edits of a route what they need to know of servers.
+func (c *compiler) serverURLs(r *route, compiled *loop.Route) {
+	for i, of := range r.reversed {
+		if of < 0 {
+			continue
+		}
+		m := &r.edits.Reverse[i]
+		for _, s := range c.plan.Backends[of].Servers {
+			// A name may have come to several addresses.
+			if u := "http://" + s.Host + s.Root; !slices.Contains(m.Servers, u) {
+				m.Servers = append(m.Servers, u)
+			}
+		}
+	}
+	b := compiled.Backend
+	r.edits.ServerPaths = b != nil && slices.ContainsFunc(b.Servers, func(s *loop.BackendServer) bool { return s.Root != "" })
+}
+
+// serverPath checks what the paths of requests to a server begin with, and returns it.
+func (v validator) serverPath(p value[string]) string {
+	switch {
+	case p.v == "/":
+		v.value(p.place, `"/" is the beginning of every path: leave it out`)
+	case !httpparse.ValidTarget([]byte(p.v)) || strings.Contains(p.v, "?"):
+		v.value(p.place, "%s is not a path: allowed are visible ASCII characters after a \"/\", percent-encoded where needed", quoted(p.v))
+	case strings.HasSuffix(p.v, "/"):
+		v.value(p.place, "%s ends with /, and what follows has one of its own: write %s", quoted(p.v), quoted(strings.TrimRight(p.v, "/")))
+	}
+	return p.v
 }
 
 // mappedPath checks the beginning of a path and query, as it is in URLs.
@@ -305,12 +346,21 @@ func (v validator) publicPath(p value[string]) {
 // reversedURL checks what the URLs of servers begin with.
 func (v validator) reversedURL(u value[string]) {
 	scheme, rest, found := strings.Cut(u.v, "://")
-	host, path, _ := strings.Cut(rest, "/")
+	host, path, hasPath := strings.Cut(rest, "/")
 	switch {
+	case found && scheme == "balancer":
+		v.value(u.place, "%s: write %s, for the servers of [backend.NAME]", quoted(u.v), quoted(backendScheme+rest))
+	case found && scheme == "backend":
+		switch {
+		case !slices.Contains(v.f.Backends.names, host) && !v.f.Backends.unread():
+			v.value(u.place, "%s", unknownName(host, "backend", v.f.Backends.names))
+		case !hasPath || !httpparse.ValidTarget([]byte("/"+path)):
+			v.value(u.place, "%s has no path: write %s, or a longer one", quoted(u.v), quoted(backendScheme+host+"/"))
+		}
 	case strings.HasPrefix(u.v, "/") && httpparse.ValidTarget([]byte(u.v)):
 	case found && (scheme == "http" || scheme == "https") && httpparse.ValidAuthority([]byte(host)) && httpparse.ValidTarget([]byte("/"+path)):
 	default:
-		v.value(u.place, `%s is neither a path nor a URL: allowed are "/path", "http://host/path" and "https://host/path"`, quoted(u.v))
+		v.value(u.place, `%s is neither a path nor a URL: allowed are "/path", "http://host/path", "https://host/path" and "backend://NAME/path"`, quoted(u.v))
 	}
 }
 

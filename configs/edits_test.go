@@ -47,7 +47,7 @@ set = ["X-Status: $status"]
 		"paths":      {got.MapURLPath, []remap.Mapping{{From: "/xxx"}, {From: "/a", To: "/b"}}},
 		"hosts":      {got.MapHostResponse, []remap.Mapping{{From: "a.int", To: "-"}, {From: "b.int"}}},
 		"https":      {got.HTTPSRemap, true},
-		"reverse":    {got.Reverse, []remap.Mapping{{From: "http://a.int/in", To: "/m"}, {From: "/out", To: "/n"}}},
+		"reverse":    {got.Reverse, []remap.Reversal{{Mapping: remap.Mapping{From: "http://a.int/in", To: "/m"}}, {Mapping: remap.Mapping{From: "/out", To: "/n"}}}},
 		"domain":     {got.ReverseCookieDomain, []remap.Mapping{{From: "a.int", To: "example.org"}}},
 		"set":        {got.Request.Set[0].Value.String(), "$client_addr $2"},
 		"remove":     {got.Request.Remove, []string{"X-C"}},
@@ -74,7 +74,7 @@ func TestProblemsOfEdits(t *testing.T) {
 		{"request_id = 'Content-Length'", `route[0].request_id: "Content-Length" says where a body ends`},
 		{"strip_prefix = 'a'", `route[0].strip_prefix: "a" must begin with /`},
 		{"path = '/a'\nstrip_prefix = '/a'\nbackend_path = '/b'", `route[0].strip_prefix: has no effect beside backend_path`},
-		{"path = '/mirror/foo/'\nbackend_path = '/b'", `route[0].backend_path: "/b" and what follows "/mirror/foo/" would run into each other, as in "/bx": write "/b/"`}, // PP-09
+		{"path = '/mirror/foo/'\nbackend_path = '/b'", `route[0].backend_path: "/b" and what follows "/mirror/foo/" would run into each other, as in "/bx": write "/b/" (path is at f:8:8)`}, // PP-09
 		{"backend_path = '/b'", `route[0].backend_path: replaces what the route's path, prefix or pattern matches, and this route has none`},
 		{"path = '/a'\nprefix = '/a'\nbackend_path = '/b'", `this route has both`},
 		{"path = '/a'\nbackend_path = 'b'", `route[0].backend_path: "b" must begin with "/"`},
@@ -89,6 +89,9 @@ func TestProblemsOfEdits(t *testing.T) {
 		{"map_host_request = [['*.a', 'b/']]", `route[0].map_host_request[0][1]: "b/" is not a host`},
 		{"map_urlpath_resp_host_include = ['a']", `has no effect without map_urlpath`},
 		{"https_remap = true", `has no effect without map_host_request or map_host_response`},
+		{"reverse = [['/a', 'balancer://b/']]", `route[0].reverse[0][1]: "balancer://b/": write "backend://b/", for the servers of [backend.NAME]`},
+		{"reverse = [['/a', 'backend://b/']]", `route[0].reverse[0][1]: "b" is not the name of a backend: there is "`},
+		{"reverse = [['/a', 'backend://app']]", `route[0].reverse[0][1]: "backend://app" has no path: write "backend://app/", or a longer one`},
 		{"reverse = [['/a', 'ftp://b/']]", `route[0].reverse[0][1]: "ftp://b/" is neither a path nor a URL`},
 		{"reverse_cookie_path = [['/a;', '/b']]", `route[0].reverse_cookie_path[0][0]: "/a;" cannot be in a cookie`},
 		{"[route.request]\nset = ['X-A: b $nope']", `f:9:16: route[0].request.set[0]: there is no variable $nope: there are $client_addr, `},
@@ -135,7 +138,7 @@ func TestProblemsOfEdits(t *testing.T) {
 
 func TestWarningsOfEdits(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"path = '/mirror/foo'\nbackend_path = '/'", `route[0].backend_path: ends with /, and path = "/mirror/foo" does not: what follows the path has one of its own, so that "/mirror/foo/x" becomes "//x"`}, // PP-11
+		{"path = '/mirror/foo'\nbackend_path = '/'", `route[0].backend_path: ends with /, and path = "/mirror/foo" does not (f:8:8): what follows the path has one of its own, so that "/mirror/foo/x" becomes "//x"`}, // PP-11
 		{"path = '/'\nbackend_path = '/'", ""},
 		{"prefix = '/a'\nbackend_path = '/b/'", ""},
 		{"preserve_host = false\nmap_host_request = [['-', 'a']]", `route[0].map_host_request: does not change Host`},

@@ -235,7 +235,8 @@ type route struct {
 	edits     remap.EditOptions
 	listeners []int // indexes; nil for all
 	rule      remap.Rule
-	backend   int // index
+	backend   int   // index
+	reversed  []int // index by index of edits.Reverse: whose servers are meant, -1 for none
 }
 
 // fieldEdits is the table of what is changed in the fields of requests, or of responses.
@@ -346,6 +347,7 @@ type backendServer struct {
 	Weight  value[int64]  `toml:"weight"`
 	LBSet   value[int64]  `toml:"lbset"`
 	Status  value[string] `toml:"status"`
+	Path    value[string] `toml:"path"`
 
 	Route     value[string] `toml:"route"`
 	Redirect  value[string] `toml:"redirect"`
@@ -383,6 +385,7 @@ type target struct {
 	weight int
 	set    int
 	status balance.Status
+	root   string // begins the path of each request
 
 	route, redirect string // of sessions
 	sendProxy       uint8

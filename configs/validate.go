@@ -472,7 +472,7 @@ func (v validator) target(b *backend, address value[string], options target) {
 		return
 	}
 	t.place, t.weight, t.set, t.status = address.place, options.weight, options.set, options.status
-	t.route, t.redirect = options.route, options.redirect
+	t.route, t.redirect, t.root = options.route, options.redirect, options.root
 	t.sendProxy = options.sendProxy
 	same := func(other *target) bool {
 		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port

@@ -177,7 +177,7 @@ func TestTheSchemeOfAListener(t *testing.T) {
 	o := tr.origin()
 	p := tr.proxy(setup{with: func(plan *Plan) {
 		plan.Listeners[0].Scheme = "https"
-		edited(remap.EditOptions{Reverse: []remap.Mapping{{From: "/in", To: "/m"}}})(plan)
+		edited(remap.EditOptions{Reverse: []remap.Reversal{{Mapping: remap.Mapping{From: "/in", To: "/m"}}}})(plan)
 	}}, o)
 	c := p.dial()
 	c.send(get("/"))

@@ -184,6 +184,8 @@ type BackendServer struct {
 	Host string
 	// SetCookie is the field line, with its end, that tells a client of this server: see StickyCookie. Empty: none.
 	SetCookie []byte
+	// Root is what the path of each request to the server begins with, without a slash at the end; empty: nothing.
+	Root string
 	// Address is valid for TCP; else Path is a unix socket's path.
 	Address netip.AddrPort
 	Path    string

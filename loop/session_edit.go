@@ -61,6 +61,6 @@ func (s *session) attempt() *remap.Trip {
 	}
 	server := x.backend.Servers[x.target]
 	x.trip.Head = s.in.b[:x.head]
-	x.trip.Server, x.trip.ServerHost = server.Name, server.Host
+	x.trip.Server, x.trip.ServerHost, x.trip.ServerPath = server.Name, server.Host, server.Root
 	return x.trip
 }

@@ -23,6 +23,11 @@ func (t *Trip) appendTarget(dst []byte, raw []byte) []byte {
 	}
 	dst = t.applyRules(dst, begin, e.path, e.pathSub)
 	dst = rooted(dst, begin)
+	if t.ServerPath != "" {
+		mid := len(dst)
+		dst = append(dst, t.ServerPath...)
+		dst = moveDown(append(dst, dst[begin:mid]...), begin, mid)
+	}
 	if !httpparse.ValidTarget(dst[begin:]) || len(dst) > maxEditedHead || climbs(dst[begin:]) {
 		t.Refused = true
 	}

@@ -36,8 +36,10 @@ type EditOptions struct {
 	MapHostRequest          []Mapping
 	MapHostResponse         []Mapping
 	HTTPSRemap              bool
+	// ServerPaths says that there are servers with a Trip.ServerPath.
+	ServerPaths bool
 
-	Reverse             []Mapping // From is the server's URL or path, To the path on this side
+	Reverse             []Reversal
 	ReverseCookieDomain []Mapping
 	ReverseCookiePath   []Mapping
 
@@ -46,6 +48,14 @@ type EditOptions struct {
 
 // Mapping is a text and what takes its place.
 type Mapping struct{ From, To string }
+
+// Reversal maps URLs of servers to this side. From is what the URL begins with, or its path, and To the path on this side.
+type Reversal struct {
+	Mapping
+	// Servers, if there are any, are the URLs of servers, in front of From, which is a path then: "http://host:port/path",
+	// without a slash at the end. Each ends where a segment does, and so does From.
+	Servers []string
+}
 
 // FieldEdits changes the fields of a head.
 type FieldEdits struct {
@@ -249,7 +259,7 @@ func (e *Edits) compileRequest() {
 		}
 	}
 	s.compileLines(&o.Request)
-	e.editsTarget = o.StripPrefix != "" || o.BackendPath != nil || len(o.MapURLPath) > 0 || len(e.path)+len(e.pathSub) > 0
+	e.editsTarget = o.ServerPaths || o.StripPrefix != "" || o.BackendPath != nil || len(o.MapURLPath) > 0 || len(e.path)+len(e.pathSub) > 0
 }
 
 func (e *Edits) compileResponse() {
@@ -354,6 +364,9 @@ type Trip struct {
 	Local []byte
 	// Server is the address of the server, as ip:port or unix:/path, and ServerHost what a Host field for it says.
 	Server, ServerHost string
+	// ServerPath is what the path of each request to the server begins with, as it is in URLs and without a slash at the
+	// end; EditOptions.ServerPaths must be set for it.
+	ServerPath string
 
 	// Refused says that what edits have made of the request is no request, because of what it says.
 	Refused bool

@@ -54,7 +54,11 @@ func FuzzEdits(f *testing.F) {
 			o.XForwarded = ForwardOverwrite
 		}
 		if has(6) {
-			o.Reverse = pairs("http://backend.int:8080", "/m", "/", "/n")
+			o.Reverse = []Reversal{
+				{Mapping: Mapping{"http://backend.int:8080", "/m"}},
+				{Mapping{"/b", "/p/"}, []string{"http://app.internal:8080/x"}},
+				{Mapping: Mapping{"/", "/n"}},
+			}
 			o.ReverseCookiePath, o.ReverseCookieDomain = pairs("/", "/all"), pairs("h", "i")
 		}
 		if has(7) {

@@ -471,7 +471,8 @@ func TestEditsDoNotAllocate(t *testing.T) {
 	o.Forwarded, o.Via, o.RequestID = ForwardedFor|ForwardedBy|ForwardedProto|ForwardedHost, ViaOn, "X-Request-Id"
 	o.Request.Set = []FieldLine{{"X-Client", template(t, "$client_addr:$client_port $host $http_user_agent $target")}}
 	o.Response.Set = []FieldLine{{"X-Status", template(t, "$status $request_id")}}
-	o.Reverse = pairs("http://x.int/", "/x/")
+	o.Reverse = []Reversal{{Mapping: Mapping{"http://x.int/", "/x/"}}, {Mapping{"/", "/y"}, []string{"http://y.int/a"}}}
+	o.ServerPaths = true
 	text := head("GET /%78xx/foo?x HTTP/1.1", "Host: WWW.Example.org:80", "User-Agent: u", "Destination: http://www.example.org/xxx/b", "X-Forwarded-For: a")
 	answer := head("HTTP/1.1 302 Found", "Location: http://backend.int:8080/yyy/p?q=1", "Set-Cookie: a=1; Path=/yyy; Domain=backend.int:8080", "Content-Length: 0")
 	r, s := parseRequest(t, text), parseResponse(t, answer)
@@ -485,6 +486,7 @@ func TestEditsDoNotAllocate(t *testing.T) {
 		trip.Head, trip.Req, trip.Scheme, trip.ClientAddr, trip.ClientPort = buf, r, "http", f.ClientAddr, 1
 		trip.Local = append(trip.Local, local...)
 		trip.Server, trip.ServerHost = "10.0.0.9:8080", "app"
+		trip.ServerPath = "/base"
 		AppendRequest(dst, buf, r, &f)
 		AppendResponse(dst, res, s, &g)
 	})

@@ -2,6 +2,7 @@ package remap_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,18 +84,19 @@ func (p player) play(t *testing.T, s *golden.Step) {
 		return // what else the client gets is the loop's business
 	}
 	route := p.plan.Routes[i]
-	server := route.Backend.Servers[0]
-	if want := p.addresses[s.Origin]; server.Name != want {
-		t.Errorf("%q goes to %s, want %s at %q", head, server.Name, s.Origin, want)
+	at := slices.IndexFunc(route.Backend.Servers, func(b *loop.BackendServer) bool { return b.Name == p.addresses[s.Origin] })
+	if at < 0 {
+		t.Errorf("%q goes to backend %s, want %q", head, route.Backend.Name, s.Origin)
 		return
 	}
+	server := route.Backend.Servers[at]
 	facts := remap.RequestFacts{ClientAddr: []byte("127.0.0.1"), Proto: p.plan.Listeners[0].Scheme, Body: body}
 	var trip remap.Trip
 	if route.Edits != nil {
 		trip.Begin(route.Edits)
 		trip.Head, trip.Req, trip.Scheme, trip.ClientAddr = head, r, facts.Proto, facts.ClientAddr
 		trip.Local = append(trip.Local, p.addresses[golden.Listener]...)
-		trip.Server, trip.ServerHost = server.Name, server.Host
+		trip.Server, trip.ServerHost, trip.ServerPath = server.Name, server.Host, server.Root
 		facts.Trip = &trip
 	}
 	got := string(remap.AppendRequest(nil, head, r, &facts))

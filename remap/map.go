@@ -197,6 +197,13 @@ func (t *Trip) appendReversed(dst, uri []byte) ([]byte, bool) {
 	for i := range t.Edits.o.Reverse {
 		m := &t.Edits.o.Reverse[i]
 		rest := uri
+		if len(m.Servers) > 0 {
+			if rest = m.behindServer(uri); rest == nil {
+				continue
+			}
+			dst = t.appendPublicRoot(dst)
+			return m.appendPath(dst, rest), true
+		}
 		if m.From[0] == '/' {
 			if rest = pathOf(uri); !hasPrefix(rest, m.From) {
 				continue
@@ -209,6 +216,52 @@ func (t *Trip) appendReversed(dst, uri []byte) ([]byte, bool) {
 		return append(dst, rest[len(m.From):]...), true
 	}
 	return dst, false
+}
+
+// behindServer returns the path of a URL of one of the servers, behind what the server's own begins with; nil: it is of none
+// of them, or not at From or below it.
+func (m *Reversal) behindServer(uri []byte) []byte {
+	for _, s := range m.Servers {
+		if len(uri) < len(s) || !equalFoldString(uri[:len(s)], s) {
+			continue
+		}
+		rest := uri[len(s):]
+		if !endsSegment(rest) {
+			continue
+		}
+		if len(rest) == 0 || rest[0] != '/' {
+			if m.From != "/" {
+				continue
+			}
+			return rest[:len(rest):len(rest)] // never nil: it is cut from uri
+		}
+		if hasPrefix(rest, m.From) && (m.From[len(m.From)-1] == '/' || endsSegment(rest[len(m.From):])) {
+			return rest
+		}
+	}
+	return nil
+}
+
+// endsSegment reports whether what follows begins something else than more of a segment.
+func endsSegment(rest []byte) bool {
+	return len(rest) == 0 || rest[0] == '/' || rest[0] == '?' || rest[0] == '#'
+}
+
+// appendPath appends To and what of a path is behind From, with one slash between them.
+func (m *Reversal) appendPath(dst, path []byte) []byte {
+	rest := path
+	if len(path) > 0 && path[0] == '/' {
+		rest = path[len(m.From):]
+	}
+	dst = append(dst, m.To...)
+	ends := m.To[len(m.To)-1] == '/'
+	switch begins := len(rest) > 0 && rest[0] == '/'; {
+	case ends && begins:
+		rest = rest[1:]
+	case !ends && !endsSegment(rest):
+		dst = append(dst, '/')
+	}
+	return append(dst, rest...)
 }
 
 // pathOf returns the path and query of a URL, or of what is a path already; nothing for what has none.
