@@ -60,6 +60,7 @@ func compile(r *report, f *file) *loop.Plan {
 		c.plan.Routes = append(c.plan.Routes, c.route(r))
 	}
 	c.plan.Table = remap.New(rules)
+	c.errorPages()
 	return c.plan
 }
 
@@ -152,6 +153,7 @@ func (c *compiler) route(r *route) *loop.Route {
 		}
 	}
 	route.Connect = r.Connect.v
+	route.ErrorOverride = r.override
 	c.serverURLs(r, route)
 	route.Edits = remap.NewEdits(r.edits)
 	for i, l := range c.f.Listeners.items {

@@ -58,6 +58,10 @@ func (f *file) setDefaults() {
 	for _, t := range f.Tests.items {
 		setDefault(&t.Client, defaultTestClient)
 	}
+	for _, p := range f.ErrorPages.items {
+		setDefault(&p.ContentType, "text/html; charset=utf-8")
+		setDefault(&p.ErrorsOf, "all")
+	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")
 		setDefault(&b.TTL, 60*time.Second)

@@ -94,6 +94,7 @@ func defaultTexts() map[string]string {
 	f.Listeners.add()
 	f.Routes.add()
 	f.Tests.add()
+	f.ErrorPages.add()
 	f.Backends.items = append(f.Backends.items, new(backend))
 	f.Backends.items[0].Server.add()
 	f.setDefaults()
@@ -161,7 +162,7 @@ func TestExamplesInTheManualAreRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What an example leaves out, because it is about something else, is no problem of it.
-	incomplete := regexp.MustCompile(`: is missing: |is not the name of a (backend|listener)|is not available in this version|is not an (interface|address) of this machine`)
+	incomplete := regexp.MustCompile(`: is missing: |is not the name of a (backend|listener)|is not available in this version|is not an (interface|address) of this machine|cannot be read: no such file`)
 	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatchIndex(string(text), -1)
 	for _, b := range blocks {
 		example := text[b[2]:b[3]]

@@ -95,16 +95,17 @@ func (n *named[T]) add(name string) any {
 // file is the whole configuration.
 type file struct {
 	section
-	Server    server           `toml:"server"`
-	Timeouts  timeouts         `toml:"timeouts"`
-	Limits    limits           `toml:"limits"`
-	Parseopts parseopts        `toml:"http_parseopts"`
-	AccessLog accessLog        `toml:"access_log"`
-	Admin     admin            `toml:"admin"`
-	Listeners tables[listener] `toml:"listener"`
-	Routes    tables[route]    `toml:"route"`
-	Backends  named[backend]   `toml:"backend"`
-	Tests     tables[test]     `toml:"test"`
+	Server     server            `toml:"server"`
+	Timeouts   timeouts          `toml:"timeouts"`
+	Limits     limits            `toml:"limits"`
+	Parseopts  parseopts         `toml:"http_parseopts"`
+	AccessLog  accessLog         `toml:"access_log"`
+	Admin      admin             `toml:"admin"`
+	Listeners  tables[listener]  `toml:"listener"`
+	Routes     tables[route]     `toml:"route"`
+	ErrorPages tables[errorPage] `toml:"error_page"`
+	Backends   named[backend]    `toml:"backend"`
+	Tests      tables[test]      `toml:"test"`
 }
 
 type server struct {
@@ -187,29 +188,30 @@ type listener struct {
 
 type route struct {
 	section
-	Name      value[string]          `toml:"name"`
-	Listeners value[[]value[string]] `toml:"listeners"`
-	Hosts     value[[]value[string]] `toml:"hosts"`
-	Path      value[string]          `toml:"path"`
-	Prefix    value[string]          `toml:"prefix"`
-	Extension value[string]          `toml:"extension"`
-	Pattern   value[string]          `toml:"pattern"`
-	Methods   value[[]value[string]] `toml:"methods"`
-	Headers   value[[]value[string]] `toml:"headers"`
-	Query     value[[]value[string]] `toml:"query"`
-	Clients   value[[]value[string]] `toml:"clients"`
-	Not       routeNot               `toml:"not"`
-	Exclude   value[bool]            `toml:"exclude"`
-	Trace     value[bool]            `toml:"trace"`
-	Backend   value[string]          `toml:"backend"`
-	Upgrade   value[protocols]       `toml:"upgrade"`
-	Connect   value[bool]            `toml:"connect"`
-	Timeouts  timeouts               `toml:"timeouts"`
-	Allow     value[[]value[string]] `toml:"allow"`
-	Deny      value[[]value[string]] `toml:"deny"`
-	Rate      value[string]          `toml:"rate"`
-	RateBurst value[int64]           `toml:"rate_burst"`
-	RateKey   value[string]          `toml:"rate_key"`
+	Name          value[string]          `toml:"name"`
+	Listeners     value[[]value[string]] `toml:"listeners"`
+	Hosts         value[[]value[string]] `toml:"hosts"`
+	Path          value[string]          `toml:"path"`
+	Prefix        value[string]          `toml:"prefix"`
+	Extension     value[string]          `toml:"extension"`
+	Pattern       value[string]          `toml:"pattern"`
+	Methods       value[[]value[string]] `toml:"methods"`
+	Headers       value[[]value[string]] `toml:"headers"`
+	Query         value[[]value[string]] `toml:"query"`
+	Clients       value[[]value[string]] `toml:"clients"`
+	Not           routeNot               `toml:"not"`
+	Exclude       value[bool]            `toml:"exclude"`
+	Trace         value[bool]            `toml:"trace"`
+	ErrorOverride value[[]value[string]] `toml:"error_override"`
+	Backend       value[string]          `toml:"backend"`
+	Upgrade       value[protocols]       `toml:"upgrade"`
+	Connect       value[bool]            `toml:"connect"`
+	Timeouts      timeouts               `toml:"timeouts"`
+	Allow         value[[]value[string]] `toml:"allow"`
+	Deny          value[[]value[string]] `toml:"deny"`
+	Rate          value[string]          `toml:"rate"`
+	RateBurst     value[int64]           `toml:"rate_burst"`
+	RateKey       value[string]          `toml:"rate_key"`
 
 	PreserveHost          value[bool]            `toml:"preserve_host"`
 	ReplaceHTTPHost       value[string]          `toml:"replace_http_host"`
@@ -232,11 +234,25 @@ type route struct {
 	Response              fieldEdits             `toml:"response"`
 
 	guard     *guard
+	override  *loop.StatusSet
 	edits     remap.EditOptions
 	listeners []int // indexes; nil for all
 	rule      remap.Rule
 	backend   int   // index
 	reversed  []int // index by index of edits.Reverse: whose servers are meant, -1 for none
+}
+
+// errorPage is an own page for errors.
+type errorPage struct {
+	section
+	Status      value[[]value[string]] `toml:"status"`
+	File        value[string]          `toml:"file"`
+	Text        value[string]          `toml:"text"`
+	ContentType value[string]          `toml:"content_type"`
+	ErrorsOf    value[string]          `toml:"errors_of"`
+
+	statuses []int
+	body     []byte
 }
 
 // fieldEdits is the table of what is changed in the fields of requests, or of responses.

@@ -68,6 +68,7 @@ func validate(r *report, f *file, fileLimit uint64) {
 	}
 	v.distinctRouteNames()
 	v.tests()
+	v.errorPages()
 	v.admin()
 	v.nothingMissing()
 	v.nothingUnused()
@@ -343,6 +344,7 @@ func (v validator) route(r *route) {
 	}
 	v.tunnels(r, excluded)
 	v.edits(r, excluded)
+	v.errorOverride(r, excluded)
 	switch {
 	case !excluded:
 		v.timeouts(&r.Timeouts, "a route", func(s scope) bool { return s&ofRoute != 0 })

@@ -26,6 +26,7 @@ type exchange struct {
 	upgrade  *Upgrade  // what the client may switch to, with tunnelUpgrade
 	timeouts *Timeouts // of the listener until there is a route, then of both
 	backend  *Backend
+	override *StatusSet // of its answers, those whose content is replaced; nil: none
 	target   balance.Index
 	picked   bool // target is taken and has to be given back
 	tried    balance.Tried

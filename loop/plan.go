@@ -35,6 +35,9 @@ type Plan struct {
 	Table    *remap.Table
 	Routes   []*Route
 	Backends []*Backend
+	// OwnErrors are the pages of our own answers, ServerErrors those that take the place of what servers say: see
+	// Route.ErrorOverride.
+	OwnErrors, ServerErrors ErrorPages
 	// AccessLog is nil when it is off.
 	AccessLog *AccessLog
 	// Inherited are the listening sockets that a service manager has passed to the process, under the names that it gave
@@ -136,6 +139,9 @@ type Route struct {
 	Guard *Guard
 	// Edits is what is changed in requests and responses; nil: nothing.
 	Edits *remap.Edits
+	// ErrorOverride are the statuses of servers whose content is replaced by a page of Plan.ServerErrors, or by a line with
+	// the status where there is none; nil for none.
+	ErrorOverride *StatusSet
 }
 
 // Backend is a named group of servers.

@@ -43,7 +43,7 @@ func (s *session) answer(f fault, now Time) bool {
 	out := s.appendReply(s.l.scratch[:0], verdict.status)
 	s.l.scratch = out[:0]
 	if x.req.Method != httpparse.MethodHead {
-		x.down.payload = int64(replyLength(verdict.status))
+		x.down.payload = int64(contentLength(s.l.plan.OwnErrors[verdict.status], verdict.status))
 	}
 	x.answered = true
 	x.downAt = now
@@ -73,8 +73,10 @@ func (s *session) appendReply(dst []byte, status int) []byte {
 	dst = append(dst, reason...)
 	dst = append(dst, "\r\nDate: "...)
 	dst = fasthttp.AppendHTTPDate(dst, time.Now())
-	dst = append(dst, "\r\nContent-Type: text/plain\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(replyLength(status)), 10)
+	dst = append(dst, '\r', '\n')
+	page := s.l.plan.OwnErrors[status]
+	dst = appendContent(dst, page, status)
+	dst = dst[:len(dst)-len("\r\n")]
 	if status == 405 {
 		// RFC 9110, 15.5.6. What else passes is for the server to say.
 		dst = append(dst, "\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"...)
@@ -93,9 +95,31 @@ func (s *session) appendReply(dst []byte, status int) []byte {
 	if x.req.Method == httpparse.MethodHead {
 		return dst // RFC 9110, 9.3.2
 	}
+	return appendContentText(dst, page, status)
+}
+
+// appendContent appends the fields that say what the content of an error response is: the page, or without one the status
+// and its reason, on a line.
+func appendContent(dst []byte, page *ErrorPage, status int) []byte {
+	dst = append(dst, "Content-Type: "...)
+	if page != nil {
+		dst = append(dst, page.ContentType...)
+	} else {
+		dst = append(dst, "text/plain"...)
+	}
+	dst = append(dst, "\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(contentLength(page, status)), 10)
+	return append(dst, '\r', '\n')
+}
+
+// appendContentText appends that content.
+func appendContentText(dst []byte, page *ErrorPage, status int) []byte {
+	if page != nil {
+		return append(dst, page.Body...)
+	}
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(dst, ' ')
-	dst = append(dst, reason...)
+	dst = append(dst, fasthttp.StatusMessage(status)...)
 	return append(dst, '\n')
 }
 
@@ -111,8 +135,11 @@ func (x *exchange) comeAgain(f fault) int32 {
 // requests will have ended by then.
 const ourShortage = 1
 
-// replyLength is the length of the body of our own answers: the status and its reason, on a line.
-func replyLength(status int) int {
+// contentLength is the length of that content.
+func contentLength(page *ErrorPage, status int) int {
+	if page != nil {
+		return len(page.Body)
+	}
 	return len("502 ") + len(fasthttp.StatusMessage(status)) + len("\n")
 }
 

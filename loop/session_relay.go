@@ -304,6 +304,13 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 	if x.res.Status == 204 && saysBody(head, &x.res) {
 		x.keepServer = false // what it may send for a body would be taken for the next response
 	}
+	if x.override != nil && x.override.Has(x.res.Status) {
+		var f fault
+		if v, n, body, f = s.override(v, n, body); f != faultNone {
+			return f
+		}
+		head = v.base[:n]
+	}
 	old := x.req.Version < httpparse.HTTP11
 	out := body
 	if body.Kind == httpparse.BodyChunked || body.Kind == httpparse.BodyUntilClose {

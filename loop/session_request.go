@@ -181,6 +181,7 @@ func (s *session) route(now Time) bool {
 	}
 	x.backend = l.plan.Routes[i].Backend
 	x.timeouts = l.plan.Routes[i].Timeouts[s.listener.Index]
+	x.override = l.plan.Routes[i].ErrorOverride
 	if e := l.plan.Routes[i].Edits; e != nil {
 		s.beginTrip(e)
 		x.up.trip = x.trip

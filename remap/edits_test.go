@@ -146,8 +146,6 @@ func TestEachLineIsMapped(t *testing.T) {
 }
 
 func TestForwarded(t *testing.T) {
-	const all = ForwardedFor | ForwardedBy | ForwardedProto | ForwardedHost
-	const own = `for=127.0.0.1;by="127.0.0.1:19101";proto=http;host="www.example.org"`
 	for _, tt := range []struct {
 		id         string
 		parameters ForwardedParameters

@@ -103,15 +103,18 @@ func (p player) play(t *testing.T, s *golden.Step) {
 	if got = golden.Blank(got, p.addresses); got != s.Got || trip.Refused {
 		t.Errorf("the origin got (refused: %v)\n%s\nwant\n%s\nof\n%s", trip.Refused, got, s.Got, s.Request)
 	}
-	p.playResponse(t, s, r, facts.Trip)
+	p.playResponse(t, s, r, route, facts.Trip)
 }
 
-func (p player) playResponse(t *testing.T, s *golden.Step, req *httpparse.Request, trip *remap.Trip) {
+func (p player) playResponse(t *testing.T, s *golden.Step, req *httpparse.Request, route *loop.Route, trip *remap.Trip) {
 	text := []byte(golden.Fill(s.Response, p.addresses))
 	r := &httpparse.Response{Head: httpparse.Head{Fields: make([]httpparse.Field, 0, 40)}}
 	n, err := httpparse.ParseResponse(text, 0, r)
 	if err != nil {
 		t.Fatalf("%v in %q", err, text)
+	}
+	if route.ErrorOverride.Has(r.Status) {
+		return // the loop's business too
 	}
 	body, err := httpparse.ResponseFraming(text[:n], r, req.Method)
 	if err != nil {
