@@ -59,7 +59,8 @@ func compile(r *report, f *file) *loop.Plan {
 		rules[i] = r.rule
 		c.plan.Routes = append(c.plan.Routes, c.route(r))
 	}
-	c.plan.Table = remap.New(rules)
+	c.plan.Table = remap.New(rules, c.f.Routing.extensions...)
+	c.plan.Rewrites = remap.NewRewrites(c.f.Routing.rewrites)
 	c.errorPages()
 	return c.plan
 }

@@ -102,6 +102,7 @@ type file struct {
 	AccessLog  accessLog         `toml:"access_log"`
 	Admin      admin             `toml:"admin"`
 	Listeners  tables[listener]  `toml:"listener"`
+	Routing    routing           `toml:"routing"`
 	Routes     tables[route]     `toml:"route"`
 	ErrorPages tables[errorPage] `toml:"error_page"`
 	Backends   named[backend]    `toml:"backend"`
@@ -157,6 +158,16 @@ type accessLog struct {
 type admin struct {
 	section
 	Address value[string] `toml:"address"`
+}
+
+// routing is the table of what comes before routes.
+type routing struct {
+	section
+	RewriteOnce   value[[]row] `toml:"rewrite_once"`
+	MapExtensions value[[]row] `toml:"map_extensions"`
+
+	rewrites   []remap.RewriteRule
+	extensions []remap.Mapping
 }
 
 type listener struct {

@@ -66,6 +66,7 @@ func validate(r *report, f *file, fileLimit uint64) {
 		v.route(rt)
 		v.guardRoute(rt)
 	}
+	v.routing()
 	v.distinctRouteNames()
 	v.tests()
 	v.errorPages()

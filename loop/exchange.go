@@ -18,6 +18,8 @@ type exchange struct {
 
 	// sentTarget is the target to send where it is not the one that was received, else empty.
 	sentTarget []byte
+	// rewritten is the length of the path in sentTarget, if rules have made that; else 0.
+	rewritten int
 	// forwards is the Max-Forwards to send, and counted that there is one (RFC 9110, 7.6.2).
 	forwards int
 	counted  bool

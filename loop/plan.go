@@ -31,6 +31,8 @@ type Plan struct {
 	Privileges  Privileges
 	Limits      Limits
 	Listeners   []*Listener
+	// Rewrites change targets before they are routed; nil: none are.
+	Rewrites *remap.Rewrites
 	// Table picks the index into Routes.
 	Table    *remap.Table
 	Routes   []*Route

@@ -154,6 +154,11 @@ func (s *session) route(now Time) bool {
 	if !ok {
 		return s.fail(faultBadRequest, now)
 	}
+	if l.plan.Rewrites != nil {
+		if path, ok = s.rewrite(path); !ok {
+			return s.fail(faultBadRequest, now)
+		}
+	}
 	normal, ok := remap.NormalPath(l.normal, path)
 	if !ok {
 		return s.fail(faultBadRequest, now)
@@ -198,7 +203,11 @@ var slash = []byte("/")
 // incoming is the request as routes are chosen by.
 func (s *session) incoming(path []byte) remap.Incoming {
 	x := s.x
-	return remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: path, Req: &x.req, Head: s.in.b[:x.head]}
+	in := remap.Incoming{Listener: s.listener.Index, Client: s.clientIP(), Path: path, Req: &x.req, Head: s.in.b[:x.head]}
+	if x.rewritten > 0 {
+		in.Target = x.sentTarget
+	}
+	return in
 }
 
 // expects100 reports whether the client waits for an interim response before it sends the body

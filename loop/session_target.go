@@ -27,6 +27,9 @@ func (s *session) refusesBody() bool {
 // first; ok is false if that is refused.
 func (s *session) targetPath() (path []byte, ok bool) {
 	x := s.x
+	if x.rewritten > 0 {
+		return x.sentTarget[:x.rewritten], true
+	}
 	opts := s.listener.Parse.Target
 	if opts != 0 && (x.req.Form == httpparse.FormOrigin || x.req.Form == httpparse.FormAbsolute) {
 		target := x.req.PathQuery.Of(s.in.b)
@@ -48,6 +51,30 @@ func (s *session) targetPath() (path []byte, ok bool) {
 	if len(path) == 0 {
 		path = slash
 	}
+	return path, true
+}
+
+// rewrite changes the target of the request, of which path is the path, by the rules that come before routes. ok is false if
+// it cannot be: then the request is refused.
+func (s *session) rewrite(path []byte) (rewritten []byte, ok bool) {
+	l, x := s.l, s.x
+	target := s.target()
+	switch {
+	case len(path) == 1 && path[0] == '*', len(target) == 0 && x.req.Method == httpparse.MethodOptions:
+		return path, true // it is for the server as a whole (RFC 9112, 3.2.4)
+	case len(target) == 0:
+		target = slash
+	case target[0] == '?': // of absolute-form without a path
+		target = append([]byte{'/'}, target...)
+	}
+	out, changed, ok := l.plan.Rewrites.Append(l.scratch[:0], target)
+	l.scratch = out[:0]
+	if !ok || !changed {
+		return path, ok
+	}
+	x.sentTarget = append(x.sentTarget[:0], out...)
+	path, _, _ = bytes.Cut(x.sentTarget, questionMark)
+	x.rewritten = len(path)
 	return path, true
 }
 

@@ -134,7 +134,11 @@ func (p *pair) inFields(s *subject) bool {
 // inQuery reports whether a parameter of the request is such a pair. Parameters are what forms send: separated by "&",
 // with "+" for a space. One without "=" has an empty value.
 func (p *pair) inQuery(s *subject) bool {
-	_, query, _ := bytes.Cut(s.Req.PathQuery.Of(s.Head), questionMark)
+	target := s.Target
+	if target == nil {
+		target = s.Req.PathQuery.Of(s.Head)
+	}
+	_, query, _ := bytes.Cut(target, questionMark)
 	var nameRoom, valueRoom [128]byte
 	for len(query) > 0 {
 		var parameter []byte

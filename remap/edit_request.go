@@ -77,6 +77,9 @@ func (t *Trip) applyRules(dst []byte, begin int, rewrite, substitute []RewriteRu
 		}
 		mid := len(dst)
 		dst = r.Value.append(dst, t, &matched{text: text, ends: ends}, false)
+		if len(dst) > maxEditedHead {
+			t.Refused = true // the value may have been cut, and what it takes the place of makes room
+		}
 		dst = moveDown(dst, begin, mid)
 		break
 	}
@@ -99,7 +102,8 @@ func (t *Trip) substitute(dst []byte, begin int, r *RewriteRule) []byte {
 		dst = r.Value.append(dst, t, &matched{text: text, ends: ends}, false)
 		done = ends[1]
 		if len(dst) > maxEditedHead {
-			break // whoever ends the line refuses it
+			t.Refused = true // what it takes the place of makes room
+			break
 		}
 	}
 	dst = append(dst, text[done:]...)

@@ -403,6 +403,15 @@ func TestAHeadThatEditsMakeHasABound(t *testing.T) {
 	}
 }
 
+// TestAValueThatIsCutIsNotSent: what it takes the place of is long enough to make room for it.
+func TestAValueThatIsCutIsNotSent(t *testing.T) {
+	rules := []RewriteRule{{"X", regexp.MustCompile("^(.*)$"), template(t, strings.Repeat("$1", 40))}}
+	x := exchange{t: t, host: "h", o: EditOptions{Request: FieldEdits{Rewrite: rules}}}
+	if x.send("GET /", "X: "+strings.Repeat("x", 40000)); !x.refused {
+		t.Errorf("%d bytes", len(x.reqText))
+	}
+}
+
 func TestChangedHost(t *testing.T) {
 	x := exchange{t: t, o: EditOptions{ChangeHost: true}, host: "h"}
 	x.send("GET /")

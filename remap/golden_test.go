@@ -1,6 +1,7 @@
 package remap_test
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"strings"
@@ -71,12 +72,31 @@ func (p player) play(t *testing.T, s *golden.Step) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	normal, ok := remap.NormalPath(nil, r.Path.Of(head))
+	path := r.Path.Of(head)
+	if len(path) == 0 {
+		path = []byte("/") // of absolute-form
+	}
+	var target []byte // if it was rewritten
+	if w := p.plan.Rewrites; w != nil {
+		asked := append(path[:len(path):len(path)], r.PathQuery.Of(head)[r.Path.Len():]...)
+		out, changed, ok := w.Append(nil, asked)
+		if !ok {
+			if s.Origin != "" {
+				t.Errorf("%q is refused", head)
+			}
+			return
+		}
+		if changed {
+			target = out
+			path, _, _ = bytes.Cut(target, []byte("?"))
+		}
+	}
+	normal, ok := remap.NormalPath(nil, path)
 	if !ok {
 		t.Fatalf("no normal form of the path in %q", head)
 	}
 	client := netip.MustParseAddr("127.0.0.1")
-	i, ok := p.plan.Table.Match(&remap.Incoming{Client: client, Path: normal, Req: r, Head: head})
+	i, ok := p.plan.Table.Match(&remap.Incoming{Client: client, Path: normal, Req: r, Head: head, Target: target})
 	if !ok || p.plan.Routes[i].Backend == nil {
 		if s.Origin != "" {
 			t.Errorf("no route for %q, which %s is to get", head, s.Origin)
@@ -90,7 +110,7 @@ func (p player) play(t *testing.T, s *golden.Step) {
 		return
 	}
 	server := route.Backend.Servers[at]
-	facts := remap.RequestFacts{ClientAddr: []byte("127.0.0.1"), Proto: p.plan.Listeners[0].Scheme, Body: body}
+	facts := remap.RequestFacts{Target: target, ClientAddr: []byte("127.0.0.1"), Proto: p.plan.Listeners[0].Scheme, Body: body}
 	var trip remap.Trip
 	if route.Edits != nil {
 		trip.Begin(route.Edits)

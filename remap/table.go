@@ -54,12 +54,17 @@ type Incoming struct {
 	// Req holds views into Head.
 	Req  *httpparse.Request
 	Head []byte
+	// Target is path and query where they are not those of the request, because they were rewritten; else nil.
+	Target []byte
 }
 
 // Table chooses routes. It is immutable and may be used by several goroutines.
 type Table struct {
 	rules []rule
 	index index
+	// mapped are how many of the rules come first for endings that are mapped, and origins which each of them is of.
+	mapped  int
+	origins []int
 }
 
 // rule is a Rule made ready for matching.
@@ -67,9 +72,25 @@ type rule struct{ all, none conditions }
 
 // New returns a table in which the first of the rules that a request meets is the one that counts. A host that is no
 // pattern in the sense of Rule.Hosts matches nothing; it is the caller's business to have refused it.
-func New(rules []Rule) *Table {
-	t := &Table{rules: make([]rule, len(rules))}
-	for i, r := range rules {
+//
+// Before that, a path that ends with the From of one of the extensions goes by the rules whose Extension is its To, as if
+// it ended so.
+func New(rules []Rule, extensions ...Mapping) *Table {
+	var all []Rule
+	t := &Table{}
+	for _, x := range extensions {
+		for i, r := range rules {
+			if r.Extension == x.To {
+				r.Extension = x.From
+				all = append(all, r)
+				t.origins = append(t.origins, i)
+			}
+		}
+	}
+	t.mapped = len(all)
+	all = append(all, rules...)
+	t.rules = make([]rule, len(all))
+	for i, r := range all {
 		t.rules[i].all = compile(&r)
 		if r.Not != nil {
 			t.rules[i].none = compile(r.Not)
@@ -98,6 +119,12 @@ func (t *Table) Match(in *Incoming) (rule int, ok bool) {
 	var b [maxHost]byte
 	s.name = lowerHost(&b, s.name)
 	i := t.index.first(t.rules, &s)
+	if t.mapped > 0 {
+		if i < t.mapped {
+			return t.origins[i], true
+		}
+		return i - t.mapped, i < len(t.rules)
+	}
 	return i, i < len(t.rules)
 }
 
