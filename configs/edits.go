@@ -397,7 +397,11 @@ func (v validator) fieldEdits(r *route, table *fieldEdits, out *remap.FieldEdits
 		}
 	}
 	for _, h := range table.Remove.v {
-		if wrong := editableName(h.v, response, r); wrong != "" {
+		wrong := editableName(h.v, response, r)
+		if prefix, ok := strings.CutSuffix(h.v, "*"); ok {
+			wrong = removablePrefix(prefix, response, r)
+		}
+		if wrong != "" {
 			v.value(h.place, "%s", wrong)
 			continue
 		}
@@ -540,6 +544,28 @@ func fieldName(name string, response bool, r *route) (wrong string) {
 	}
 	if strings.ContainsRune(name, '_') {
 		return quoted(name) + " has an underscore, which servers take for a dash or refuse: write " + quoted(strings.ReplaceAll(name, "_", "-"))
+	}
+	return ""
+}
+
+// unremovable are the names that cannot be removed, some of them by what other keys say.
+var unremovable = []string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Upgrade", "HTTP2-Settings", "Transfer-Encoding",
+	"Content-Length", "Expect", "Max-Forwards", "Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Host",
+	"Forwarded", "Via",
+}
+
+// removablePrefix says what is wrong with removing all names that begin with a prefix.
+func removablePrefix(prefix string, response bool, r *route) (wrong string) {
+	if !tokens.MatchString(prefix + "x") {
+		return quoted(prefix) + " does not begin the name of a header"
+	}
+	for _, name := range unremovable {
+		if len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+			if wrong := editableName(name, response, r); wrong != "" {
+				return "would take more away than there may be: " + wrong
+			}
+		}
 	}
 	return ""
 }

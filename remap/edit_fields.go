@@ -5,7 +5,7 @@ import "millrace/httpparse"
 // appendEdited appends the fields of a head that are not in drop and that no Connection field takes away, edited. Each
 // run of neighbours that pass as they are is copied in one piece, as appendRuns does.
 func (t *Trip) appendEdited(dst, buf []byte, h *httpparse.Head, drop httpparse.FieldSet, s *side, response bool) []byte {
-	if len(s.fields) == 0 {
+	if !s.editsFields() {
 		return appendFields(dst, buf, h, drop)
 	}
 	var names connectionNames
@@ -127,6 +127,11 @@ func (t *Trip) FilterTrailer(buf []byte, fields []httpparse.Field) []httpparse.F
 func (s *side) concerns(name []byte) bool {
 	for i := range s.fields {
 		if equalDashed(name, s.fields[i].name) {
+			return true
+		}
+	}
+	for _, p := range s.prefixes {
+		if len(name) >= len(p) && equalDashed(name[:len(p)], p) {
 			return true
 		}
 	}

@@ -59,8 +59,9 @@ type Reversal struct {
 
 // FieldEdits changes the fields of a head.
 type FieldEdits struct {
-	Set    []FieldLine
-	Add    []FieldLine
+	Set []FieldLine
+	Add []FieldLine
+	// Remove are names; with a star at the end, all names that begin so.
 	Remove []string
 	// Rewrite replaces a whole value, Substitute what a pattern matches in it. In requests, RewriteTarget is a name too.
 	Rewrite, Substitute []RewriteRule
@@ -145,10 +146,14 @@ type Edits struct {
 
 // side is what becomes of the fields of one direction.
 type side struct {
-	fields []fieldEdit
-	lines  []FieldLine
-	own    bool // the proxy adds fields of its own
+	fields   []fieldEdit
+	prefixes []string // of names that are removed, in lower case
+	lines    []FieldLine
+	own      bool // the proxy adds fields of its own
 }
+
+// removed is what becomes of a field that one of side.prefixes is for.
+var removed = fieldEdit{remove: true}
 
 // fieldEdit is what becomes of the fields of one name.
 type fieldEdit struct {
@@ -193,7 +198,12 @@ func (e *Edits) changes() bool {
 	return e.editsTarget || e.editsHost() || e.drop != 0 || e.keep != 0 || e.request.changes() || e.response.changes()
 }
 
-func (s *side) changes() bool { return len(s.fields) > 0 || len(s.lines) > 0 || s.own }
+func (s *side) changes() bool {
+	return s.editsFields() || len(s.lines) > 0 || s.own
+}
+
+// editsFields reports whether the fields that have come are looked at.
+func (s *side) editsFields() bool { return len(s.fields)+len(s.prefixes) > 0 }
 
 // usesGroups reports whether groups of the route's pattern are used. In rules, groups are those of the rule.
 func (e *Edits) usesGroups() bool {
@@ -290,6 +300,10 @@ func (e *Edits) compileResponse() {
 
 func (s *side) compileLines(edits *FieldEdits) {
 	for _, name := range edits.Remove {
+		if prefix, ok := strings.CutSuffix(name, "*"); ok {
+			s.prefixes = append(s.prefixes, strings.ToLower(prefix))
+			continue
+		}
 		s.field(name).remove = true
 	}
 	for _, l := range edits.Set {
@@ -315,6 +329,11 @@ func (s *side) find(name []byte) *fieldEdit {
 	for i := range s.fields {
 		if equalName(name, s.fields[i].name) {
 			return &s.fields[i]
+		}
+	}
+	for _, p := range s.prefixes {
+		if len(name) >= len(p) && equalName(name[:len(p)], p) {
+			return &removed
 		}
 	}
 	return nil

@@ -345,7 +345,7 @@ func TestFieldEdits(t *testing.T) {
 		Response: FieldEdits{
 			Set:    []FieldLine{{"Server", template(t, "s")}, {"X-Status", template(t, "$status $1")}},
 			Add:    []FieldLine{{"Vary", template(t, "Origin")}},
-			Remove: []string{"X-Powered-By"},
+			Remove: []string{"X-Powered-By", "X-Accel-*"},
 		},
 	}
 	x := exchange{t: t, o: o, host: "Www.example.org:80"}
@@ -358,8 +358,8 @@ func TestFieldEdits(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	for name, want := range map[string]string{"Server": "s", "X-Status": "302 aa", "Vary": "Accept|Origin", "X-Powered-By": "", "X-Kept": "1"} {
-		got := strings.Join(x.answered(302, name, "server: t", "Vary: Accept", "X-Kept: 1", "X-POWERED-BY: p"), "|")
+	for name, want := range map[string]string{"Server": "s", "X-Status": "302 aa", "Vary": "Accept|Origin", "X-Powered-By": "", "X-Kept": "1", "X-Accel-Redirect": "", "X-Accelerate": "1"} {
+		got := strings.Join(x.answered(302, name, "server: t", "Vary: Accept", "X-Kept: 1", "X-POWERED-BY: p", "x-accel-redirect: /a", "X-Accelerate: 1", "X-Accel-: 1"), "|")
 		if got != want {
 			t.Errorf("response, %s: %q, want %q", name, got, want)
 		}
@@ -437,8 +437,8 @@ func TestNoEdits(t *testing.T) {
 }
 
 func TestTrailersAreEditedToo(t *testing.T) {
-	e := NewEdits(EditOptions{Request: FieldEdits{Remove: []string{"X-User"}}})
-	section := []byte("X-user: root\r\nX_User: root\r\nX-Sum: 1\r\n\r\n") // one name to CGI
+	e := NewEdits(EditOptions{Request: FieldEdits{Remove: []string{"X-User", "X-Team-*"}}})
+	section := []byte("X_Team_Role: root\r\nX-user: root\r\nX_User: root\r\nX-Sum: 1\r\n\r\n") // one name to CGI
 	fields, _, err := httpparse.ParseTrailer(section, 0, make([]httpparse.Field, 0, 8))
 	if err != nil {
 		t.Fatal(err)
