@@ -147,6 +147,7 @@ type Edits struct {
 // side is what becomes of the fields of one direction.
 type side struct {
 	fields   []fieldEdit
+	lengths  uint64   // of the names of fields, a bit each, modulo 64: most fields that come are none of them
 	prefixes []string // of names that are removed, in lower case
 	lines    []FieldLine
 	own      bool // the proxy adds fields of its own
@@ -321,14 +322,17 @@ func (s *side) field(name string) *fieldEdit {
 		}
 	}
 	s.fields = append(s.fields, fieldEdit{name: name})
+	s.lengths |= 1 << (len(name) % 64)
 	return &s.fields[len(s.fields)-1]
 }
 
 // find returns what becomes of a field, nil if it passes.
 func (s *side) find(name []byte) *fieldEdit {
-	for i := range s.fields {
-		if equalName(name, s.fields[i].name) {
-			return &s.fields[i]
+	if s.lengths>>(len(name)%64)&1 != 0 {
+		for i := range s.fields {
+			if equalName(name, s.fields[i].name) {
+				return &s.fields[i]
+			}
 		}
 	}
 	for _, p := range s.prefixes {

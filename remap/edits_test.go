@@ -92,7 +92,7 @@ func (x *exchange) answered(status int, name string, fields ...string) []string 
 	return valuesOf(fieldsOf(out, &r2.Head), strings.ToLower(name))
 }
 
-func template(t *testing.T, text string) *Template {
+func template(t testing.TB, text string) *Template {
 	t.Helper()
 	tp, err := ParseTemplate(text, TemplateScope{Groups: 9, Response: true})
 	if err != nil {

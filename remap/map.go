@@ -178,9 +178,9 @@ func splitURL(uri []byte) (scheme, authority, rest []byte, ok bool) {
 		return nil, nil, nil, false
 	}
 	scheme, uri = uri[:i], uri[i+len(colonSlashSlash):]
-	end := bytes.IndexAny(uri, "/?#")
-	if end < 0 {
-		end = len(uri)
+	end := 0
+	for end < len(uri) && uri[end] != '/' && uri[end] != '?' && uri[end] != '#' {
+		end++
 	}
 	return scheme, uri[:end], uri[end:], end > 0
 }

@@ -44,6 +44,7 @@ type options struct {
 	proxyCPU   int
 	loadCPU    int
 	strace     bool
+	edits      bool
 	requests   int
 	quick      bool
 	raw        bool
@@ -98,6 +99,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.BoolVar(&o.strace, "strace", false, "count system calls a request instead of measuring time")
 	fs.BoolVar(&o.raw, "raw", false, "raw TCP: 5B and 1MiB through "+strings.Join(rawPeers, ",")+"; options given beside it win")
 	fs.IntVar(&o.idle, "idle", 0, "instead of time, measure the memory of so many idle tunnels through the proxies of -raw")
+	fs.BoolVar(&o.edits, "edits", false, "millrace without edits and with ten each way; proxies named beside it are measured too")
 	fs.IntVar(&o.requests, "requests", 100_000, "requests for -strace")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -143,6 +145,12 @@ func parseOptions(args []string) (*options, error) {
 	o.peers = peerNames()
 	if peers != "" {
 		o.peers = strings.Split(peers, ",")
+	}
+	if o.edits {
+		if !o.peersNamed {
+			o.peers, o.peersNamed = []string{"millrace"}, true
+		}
+		o.peers = append(o.peers, "millrace-edits")
 	}
 	switch {
 	case o.baseline == "":

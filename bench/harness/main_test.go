@@ -31,6 +31,15 @@ func TestQuickYieldsToWhatIsGiven(t *testing.T) {
 	}
 }
 
+func TestEditsAreMeasuredBesideMillrace(t *testing.T) {
+	for args, want := range map[string]string{"-edits": "millrace millrace-edits", "-edits -peers millrace,nginx": "millrace nginx millrace-edits"} {
+		o, err := parseOptions(append([]string{"-root", "../.."}, strings.Fields(args)...))
+		if err != nil || strings.Join(o.peers, " ") != want {
+			t.Errorf("%s: %v, %v, want %s", args, o.peers, err, want)
+		}
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	for _, args := range []string{
 		"-scripts nosuch", "-sizes 5", "-conns 0", "-conns x", "-rounds 0", "-seconds 0", "-proxy-cpu 1", "left over",

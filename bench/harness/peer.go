@@ -44,6 +44,7 @@ func allPeers() []*peer {
 	return []*peer{
 		{name: "millrace", config: "millrace.toml", args: runMillrace, version: []string{"version"}},
 		{name: "baseline", config: "millrace.toml", args: runMillrace, version: []string{"version"}, named: true},
+		{name: "millrace-edits", config: "millrace-edits.toml", args: runMillrace, version: []string{"version"}, named: true},
 		{name: "nginx", binary: "nginx", config: "nginx.conf", args: runNginx, version: []string{"-v"}},
 		{name: "haproxy", binary: "haproxy", config: "haproxy.conf", args: runHAProxy, version: []string{"-v"}},
 		{name: "lighttpd", binary: "lighttpd", config: "lighttpd.conf", args: runLighttpd, version: []string{"-v"}},
@@ -114,7 +115,7 @@ func findPeers(o *options) (found []*peer, remarks []string, err error) {
 			return nil, nil, fmt.Errorf("-peers: no proxy %q (there are: %s)", name, strings.Join(peerNames(), ", "))
 		}
 		switch {
-		case name == "millrace", name == "millrace-sock":
+		case name == "millrace", name == "millrace-edits", name == "millrace-sock":
 			p.binary = o.millrace
 		case name == "baseline", name == "baseline-sock":
 			p.binary = o.baseline

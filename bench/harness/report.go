@@ -261,6 +261,24 @@ func (res *result) table(b *strings.Builder) {
 			float64(m.RSS)/(1<<20), float64(m.RSSPeak)/(1<<20), m.Utilization*100, foreign, p.errors(),
 		)
 	}
+	res.editsLine(b)
+}
+
+// editsLine says what edits cost, if they were measured.
+func (res *result) editsLine(b *strings.Builder) {
+	var plain, edited *measurement
+	for _, p := range res.Peers {
+		switch p.Name {
+		case "millrace":
+			plain = p.Median
+		case "millrace-edits":
+			edited = p.Median
+		}
+	}
+	if plain != nil && edited != nil {
+		fmt.Fprintf(b, "\nTen edits each way: %+.2f us of CPU a request, %.2f times what it costs without.\n",
+			edited.CPU-plain.CPU, edited.CPU/plain.CPU)
+	}
 }
 
 // cpuRange is the least and the most CPU a request of the runs without errors.

@@ -110,3 +110,21 @@ func TestReport(t *testing.T) {
 		t.Errorf("nginx's median in the JSON is %+v, want 40 us", got)
 	}
 }
+
+// TestWhatEditsCost stands below the table, if both were measured.
+func TestWhatEditsCost(t *testing.T) {
+	res := result{cell: cell{Script: "small", Size: "5B", Conns: 64}, Peers: []peerResult{
+		{Name: "millrace", Median: &measurement{CPU: 10, PerSecond: 1}},
+		{Name: "millrace-edits", Median: &measurement{CPU: 10.8, PerSecond: 1}},
+	}}
+	var b strings.Builder
+	res.table(&b)
+	if want := "\nTen edits each way: +0.80 us of CPU a request, 1.08 times what it costs without.\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("no %q in\n%s", want, b.String())
+	}
+	res.Peers = res.Peers[:1]
+	b.Reset()
+	if res.table(&b); strings.Contains(b.String(), "edits") {
+		t.Errorf("without them\n%s", &b)
+	}
+}
