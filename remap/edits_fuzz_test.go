@@ -11,11 +11,14 @@ import (
 // FuzzEdits has edits of every kind change heads that the parser accepts: what is not refused must be a head that the
 // parser accepts, for the same method or status, with the same body.
 func FuzzEdits(f *testing.F) {
-	f.Add([]byte(curlHead), []byte(nginxHead), "X-A", "(.*)", "$1 $http_user_agent", uint16(0xffff), false)
+	f.Add([]byte(curlHead), []byte(nginxHead), "X-A", "(.*)", "$1 $http_user_agent", "/a", "/b/", uint32(0x1ffff), false)
 	f.Add([]byte(head("GET /xxx/%0d%0aa?b HTTP/1.1", "Host: h", "Destination: http://h/xxx", "X-Forwarded-For: a, \"b")),
 		[]byte(head("HTTP/1.1 302 Found", "Location: http://backend.int:8080/yyy", "Set-Cookie: a=b; Path=/yyy; Domain=backend.int:8080", "Content-Length: 0")),
-		"uri", "^/(.)", "/$target", uint16(0x1ff), true)
-	f.Fuzz(func(t *testing.T, in, res []byte, name, pattern, value string, which uint16, secure bool) {
+		"uri", "^/(.)", "/$target", "h", "i:81", uint32(0x1ff), true)
+	f.Add([]byte(head("GET /b/%2e%2e/x?y HTTP/1.1", "Host: h:80", "Content-Location: http://h/b/x", "Accept: */*")),
+		[]byte(head("HTTP/1.1 201 Created", "Location: http://app.internal:8080/base/b/x", "Set-Cookie: a=b; path=/b; domain=h", "Content-Length: 0")),
+		"X-B", "b", "$path$$", "/b", "", uint32(0x1c0c7), false)
+	f.Fuzz(func(t *testing.T, in, res []byte, name, pattern, value, from, to string, which uint32, secure bool) {
 		if len(pattern) > 50 || len(value) > 200 || !regexp.MustCompile("^[A-Za-z][A-Za-z-]*$").MatchString(name) {
 			return
 		}
@@ -34,7 +37,7 @@ func FuzzEdits(f *testing.F) {
 		case "host", "uri", "x-host", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host":
 			which &^= 0x300 // nor those as fields of their own
 		}
-		has := func(bit uint16) bool { return which&(1<<bit) != 0 }
+		has := func(bit uint32) bool { return which&(1<<bit) != 0 }
 		o := EditOptions{Rule: &Rule{Pattern: re}}
 		if has(0) {
 			o.MapURLPath = pairs("/xxx", "/yyy", "/", "/b/")
@@ -84,6 +87,31 @@ func FuzzEdits(f *testing.F) {
 			// Texts of it that no target can have, the configuration refuses; here the edits have to.
 			o.BackendPath = tp
 		}
+		if has(14) {
+			o.ServerPaths = true
+		}
+		if has(15) {
+			o.Request.Remove, o.Response.Remove = append(o.Request.Remove, "ac*"), append(o.Response.Remove, "x-*")
+		}
+		if has(16) {
+			o.PathHosts = []string{"*"}
+		}
+		// Maps with what a configuration takes for a map.
+		isPath := func(s string) bool { return httpparse.ValidTarget([]byte(s)) }
+		if (from == "" || isPath(from)) && (to == "" || isPath(to)) {
+			o.MapURLPath = append(o.MapURLPath, Mapping{from, to})
+		}
+		if from != "" && (from == "-" || httpparse.ValidAuthority([]byte(from))) && (to == "" || to == "-" || httpparse.ValidAuthority([]byte(to))) {
+			o.MapHostRequest = append(pairs(from, to), o.MapHostRequest...)
+			o.MapHostResponse = append(pairs(from, to), o.MapHostResponse...)
+		}
+		if isPath(from) && isPath(to) {
+			o.Reverse = append([]Reversal{{Mapping{from, to}, []string{"http://app.internal:8080/base", "http://h"}}}, o.Reverse...)
+			o.Reverse = append(o.Reverse, Reversal{Mapping: Mapping{from, to}})
+		}
+		if cookie := regexp.MustCompile("^[!-:<-~]+$"); cookie.MatchString(from) && cookie.MatchString(to) {
+			o.ReverseCookiePath, o.ReverseCookieDomain = append(o.ReverseCookiePath, Mapping{from, to}), append(o.ReverseCookieDomain, Mapping{from, to})
+		}
 		e := NewEdits(o)
 		if e == nil {
 			return
@@ -110,6 +138,9 @@ func FuzzEdits(f *testing.F) {
 		trip.ClientAddr, trip.ClientPort = []byte("2001:db8::1"), 1
 		trip.Local = append(trip.Local, "[::1]:80"...)
 		trip.Server, trip.ServerHost = "10.0.0.9:8080", "app.internal:8080"
+		if o.ServerPaths {
+			trip.ServerPath = "/base%2f"
+		}
 		before := bytes.Clone(in)
 		out := AppendRequest(nil, in, r, &RequestFacts{ClientAddr: trip.ClientAddr, Proto: scheme, Body: body, Trip: &trip})
 		if !bytes.Equal(in, before) {
