@@ -39,6 +39,8 @@
 // Without a Trip nothing is edited, and a head costs what it did. Patterns and their groups are the one thing that
 // allocates.
 //
+// Rewrites come before all that: they change the target that a route is looked for with.
+//
 // # What a Connection field cannot take away
 //
 // RFC 9110, 7.6.1 has an intermediary remove every field that a Connection field names, and forbids a sender

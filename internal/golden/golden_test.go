@@ -1,6 +1,7 @@
 package golden
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -79,5 +80,31 @@ func TestPlaces(t *testing.T) {
 	full := Fill("Location: http://{app}/$x\r\nDate: now\r\n", addresses)
 	if full != "Location: http://127.0.0.1:1/$x\r\nDate: now\r\n" || Blank(full, addresses) != blank {
 		t.Errorf("%q, %q", full, Blank(full, addresses))
+	}
+}
+
+// TestNoExampleIsMissing: these are all that docs/compatibility.md is about.
+func TestNoExampleIsMissing(t *testing.T) {
+	files, err := ReadAll("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := make(map[string]bool)
+	for _, f := range files {
+		for _, c := range f.Cases {
+			has[c.ID] = true
+		}
+	}
+	for family, ranges := range map[string][][2]int{
+		"HR": {{1, 48}}, "HS": {{1, 11}}, "FW": {{1, 8}}, "RW": {{1, 15}}, "RV": {{1, 14}}, "CK": {{1, 12}}, "EX": {{1, 4}}, "EO": {{1, 5}}, "HD": {{1, 2}},
+		"PP": {{1, 15}, {20, 24}, {33, 34}, {40, 41}, {50, 53}, {60, 60}},
+	} {
+		for _, r := range ranges {
+			for n := r[0]; n <= r[1]; n++ {
+				if id := fmt.Sprintf("%s-%02d", family, n); !has[id] {
+					t.Errorf("no %s", id)
+				}
+			}
+		}
 	}
 }
