@@ -155,7 +155,7 @@ func (c *compiler) route(r *route) *loop.Route {
 	}
 	route.Connect = r.Connect.v
 	route.ErrorOverride = r.override
-	c.serverURLs(r, route)
+	c.serverURLs(r)
 	route.Edits = remap.NewEdits(r.edits)
 	for i, l := range c.f.Listeners.items {
 		route.Timeouts[i] = c.effective(c.f.timeoutsOf(l, r)...)

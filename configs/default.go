@@ -58,7 +58,7 @@ func (f *file) setDefaults() {
 	for _, t := range f.Tests.items {
 		setDefault(&t.Client, defaultTestClient)
 	}
-	for _, p := range f.ErrorPages.items {
+	for _, p := range f.Pages.items {
 		setDefault(&p.ContentType, "text/html; charset=utf-8")
 		setDefault(&p.ErrorsOf, "all")
 	}

@@ -94,7 +94,7 @@ func defaultTexts() map[string]string {
 	f.Listeners.add()
 	f.Routes.add()
 	f.Tests.add()
-	f.ErrorPages.add()
+	f.Pages.add()
 	f.Backends.items = append(f.Backends.items, new(backend))
 	f.Backends.items[0].Server.add()
 	f.setDefaults()

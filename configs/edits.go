@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"millrace/httpparse"
-	"millrace/loop"
 	"millrace/remap"
 )
 
@@ -268,21 +267,22 @@ func (v validator) reverse(r *route) {
 const backendScheme = "backend://"
 
 // serverURLs adds to the edits of a route what they need to know of servers.
-func (c *compiler) serverURLs(r *route, compiled *loop.Route) {
+func (c *compiler) serverURLs(r *route) {
 	for i, of := range r.reversed {
 		if of < 0 {
 			continue
 		}
 		m := &r.edits.Reverse[i]
-		for _, s := range c.plan.Backends[of].Servers {
-			// A name may have come to several addresses.
-			if u := "http://" + s.Host + s.Root; !slices.Contains(m.Servers, u) {
-				m.Servers = append(m.Servers, u)
+		for _, t := range c.f.Backends.items[of].targets {
+			e := t.endpoint
+			if !e.valid() { // a name's URL is the same at each of its addresses
+				e.tcp = netip.AddrPortFrom(netip.IPv4Unspecified(), t.port)
 			}
+			m.Servers = append(m.Servers, "http://"+t.authority(e)+t.root)
 		}
 	}
-	b := compiled.Backend
-	r.edits.ServerPaths = b != nil && slices.ContainsFunc(b.Servers, func(s *loop.BackendServer) bool { return s.Root != "" })
+	r.edits.ServerPaths = r.backend >= 0 &&
+		slices.ContainsFunc(c.f.Backends.items[r.backend].targets, func(t *target) bool { return t.root != "" })
 }
 
 // serverPath checks what the paths of requests to a server begin with, and returns it.

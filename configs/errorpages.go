@@ -55,7 +55,7 @@ func (v validator) errorOverride(r *route, excluded bool) {
 // errorPages checks the pages and reads their files.
 func (v validator) errorPages() {
 	overrides := slices.ContainsFunc(v.f.Routes.items, func(r *route) bool { return r.ErrorOverride.given })
-	for _, p := range v.f.ErrorPages.items {
+	for _, p := range v.f.Pages.items {
 		switch {
 		case p.Status.absent():
 			v.missing(p.place, "status", `is missing: list the statuses that the page is for, as ["404", "500-599"]`)
@@ -66,7 +66,7 @@ func (v validator) errorPages() {
 		case p.File.given && p.Text.given:
 			v.key(p.Text.place, "has no effect beside file: leave one of them out")
 		case p.File.given && p.File.ok:
-			p.body = v.page(p.File)
+			p.body = v.pageFile(p.File)
 		case p.Text.given && p.Text.ok:
 			if p.body = []byte(p.Text.v); len(p.body) > maxPageBytes {
 				v.value(p.Text.place, "has %d bytes: a page has %s at most", len(p.body), formatSize(maxPageBytes))
@@ -86,8 +86,8 @@ func (v validator) errorPages() {
 	}
 }
 
-// page reads a file. Its path is relative to the folder of the configuration.
-func (v validator) page(file value[string]) []byte {
+// pageFile reads a file. Its path is relative to the folder of the configuration.
+func (v validator) pageFile(file value[string]) []byte {
 	path := file.v
 	if path == "" {
 		v.value(file.place, `"" is not the path of a file`)
@@ -120,7 +120,7 @@ func (v validator) page(file value[string]) []byte {
 
 // errorPages puts the pages where each status finds its own. The first that lists a status counts.
 func (c *compiler) errorPages() {
-	for _, p := range c.f.ErrorPages.items {
+	for _, p := range c.f.Pages.items {
 		page := &loop.ErrorPage{ContentType: p.ContentType.v, Body: p.body}
 		for _, status := range p.statuses {
 			if p.ErrorsOf.v != "servers" {

@@ -95,18 +95,18 @@ func (n *named[T]) add(name string) any {
 // file is the whole configuration.
 type file struct {
 	section
-	Server     server            `toml:"server"`
-	Timeouts   timeouts          `toml:"timeouts"`
-	Limits     limits            `toml:"limits"`
-	Parseopts  parseopts         `toml:"http_parseopts"`
-	AccessLog  accessLog         `toml:"access_log"`
-	Admin      admin             `toml:"admin"`
-	Listeners  tables[listener]  `toml:"listener"`
-	Routing    routing           `toml:"routing"`
-	Routes     tables[route]     `toml:"route"`
-	ErrorPages tables[errorPage] `toml:"error_page"`
-	Backends   named[backend]    `toml:"backend"`
-	Tests      tables[test]      `toml:"test"`
+	Server    server           `toml:"server"`
+	Timeouts  timeouts         `toml:"timeouts"`
+	Limits    limits           `toml:"limits"`
+	Parseopts parseopts        `toml:"http_parseopts"`
+	AccessLog accessLog        `toml:"access_log"`
+	Admin     admin            `toml:"admin"`
+	Listeners tables[listener] `toml:"listener"`
+	Routing   routing          `toml:"routing"`
+	Routes    tables[route]    `toml:"route"`
+	Pages     tables[page]     `toml:"error_page"`
+	Backends  named[backend]   `toml:"backend"`
+	Tests     tables[test]     `toml:"test"`
 }
 
 type server struct {
@@ -199,31 +199,31 @@ type listener struct {
 
 type route struct {
 	section
-	Name          value[string]          `toml:"name"`
-	Listeners     value[[]value[string]] `toml:"listeners"`
-	Hosts         value[[]value[string]] `toml:"hosts"`
-	Path          value[string]          `toml:"path"`
-	Prefix        value[string]          `toml:"prefix"`
-	Extension     value[string]          `toml:"extension"`
-	Pattern       value[string]          `toml:"pattern"`
-	Methods       value[[]value[string]] `toml:"methods"`
-	Headers       value[[]value[string]] `toml:"headers"`
-	Query         value[[]value[string]] `toml:"query"`
-	Clients       value[[]value[string]] `toml:"clients"`
-	Not           routeNot               `toml:"not"`
-	Exclude       value[bool]            `toml:"exclude"`
-	Trace         value[bool]            `toml:"trace"`
-	ErrorOverride value[[]value[string]] `toml:"error_override"`
-	Backend       value[string]          `toml:"backend"`
-	Upgrade       value[protocols]       `toml:"upgrade"`
-	Connect       value[bool]            `toml:"connect"`
-	Timeouts      timeouts               `toml:"timeouts"`
-	Allow         value[[]value[string]] `toml:"allow"`
-	Deny          value[[]value[string]] `toml:"deny"`
-	Rate          value[string]          `toml:"rate"`
-	RateBurst     value[int64]           `toml:"rate_burst"`
-	RateKey       value[string]          `toml:"rate_key"`
+	Name      value[string]          `toml:"name"`
+	Listeners value[[]value[string]] `toml:"listeners"`
+	Hosts     value[[]value[string]] `toml:"hosts"`
+	Path      value[string]          `toml:"path"`
+	Prefix    value[string]          `toml:"prefix"`
+	Extension value[string]          `toml:"extension"`
+	Pattern   value[string]          `toml:"pattern"`
+	Methods   value[[]value[string]] `toml:"methods"`
+	Headers   value[[]value[string]] `toml:"headers"`
+	Query     value[[]value[string]] `toml:"query"`
+	Clients   value[[]value[string]] `toml:"clients"`
+	Not       routeNot               `toml:"not"`
+	Exclude   value[bool]            `toml:"exclude"`
+	Trace     value[bool]            `toml:"trace"`
+	Backend   value[string]          `toml:"backend"`
+	Upgrade   value[protocols]       `toml:"upgrade"`
+	Connect   value[bool]            `toml:"connect"`
+	Timeouts  timeouts               `toml:"timeouts"`
+	Allow     value[[]value[string]] `toml:"allow"`
+	Deny      value[[]value[string]] `toml:"deny"`
+	Rate      value[string]          `toml:"rate"`
+	RateBurst value[int64]           `toml:"rate_burst"`
+	RateKey   value[string]          `toml:"rate_key"`
 
+	ErrorOverride         value[[]value[string]] `toml:"error_override"`
 	PreserveHost          value[bool]            `toml:"preserve_host"`
 	ReplaceHTTPHost       value[string]          `toml:"replace_http_host"`
 	XForwarded            value[string]          `toml:"x_forwarded"`
@@ -249,12 +249,13 @@ type route struct {
 	edits     remap.EditOptions
 	listeners []int // indexes; nil for all
 	rule      remap.Rule
-	backend   int   // index
-	reversed  []int // index by index of edits.Reverse: whose servers are meant, -1 for none
+	backend   int // index
+
+	reversed []int // index by index of edits.Reverse: whose servers are meant, -1 for none
 }
 
-// errorPage is an own page for errors.
-type errorPage struct {
+// page is an own page for errors.
+type page struct {
 	section
 	Status      value[[]value[string]] `toml:"status"`
 	File        value[string]          `toml:"file"`
@@ -371,10 +372,10 @@ type healthCheck struct {
 type backendServer struct {
 	section
 	Address value[string] `toml:"address"`
+	Path    value[string] `toml:"path"`
 	Weight  value[int64]  `toml:"weight"`
 	LBSet   value[int64]  `toml:"lbset"`
 	Status  value[string] `toml:"status"`
-	Path    value[string] `toml:"path"`
 
 	Route     value[string] `toml:"route"`
 	Redirect  value[string] `toml:"redirect"`

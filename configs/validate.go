@@ -51,6 +51,8 @@ func validate(r *report, f *file, fileLimit uint64) {
 	v.limits()
 	v.parseopts(&f.Parseopts, &f.Parseopts)
 	v.accessLog()
+	v.routing()
+	v.errorPages()
 	for i := range f.Backends.items {
 		v.backend(i)
 	}
@@ -66,10 +68,8 @@ func validate(r *report, f *file, fileLimit uint64) {
 		v.route(rt)
 		v.guardRoute(rt)
 	}
-	v.routing()
 	v.distinctRouteNames()
 	v.tests()
-	v.errorPages()
 	v.admin()
 	v.nothingMissing()
 	v.nothingUnused()

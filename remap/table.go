@@ -62,8 +62,9 @@ type Incoming struct {
 type Table struct {
 	rules []rule
 	index index
-	// mapped are how many of the rules come first for endings that are mapped, and origins which each of them is of.
-	mapped  int
+	// mapped has the rules for endings that are mapped, which come first, and origins which rule each of them is of; nil: none
+	// is mapped.
+	mapped  *Table
 	origins []int
 }
 
@@ -76,21 +77,8 @@ type rule struct{ all, none conditions }
 // Before that, a path that ends with the From of one of the extensions goes by the rules whose Extension is its To, as if
 // it ended so.
 func New(rules []Rule, extensions ...Mapping) *Table {
-	var all []Rule
-	t := &Table{}
-	for _, x := range extensions {
-		for i, r := range rules {
-			if r.Extension == x.To {
-				r.Extension = x.From
-				all = append(all, r)
-				t.origins = append(t.origins, i)
-			}
-		}
-	}
-	t.mapped = len(all)
-	all = append(all, rules...)
-	t.rules = make([]rule, len(all))
-	for i, r := range all {
+	t := &Table{rules: make([]rule, len(rules))}
+	for i, r := range rules {
 		t.rules[i].all = compile(&r)
 		if r.Not != nil {
 			t.rules[i].none = compile(r.Not)
@@ -100,6 +88,19 @@ func New(rules []Rule, extensions ...Mapping) *Table {
 		}
 	}
 	t.index.build(t.rules)
+	var mapped []Rule
+	for _, x := range extensions {
+		for i, r := range rules {
+			if r.Extension == x.To {
+				r.Extension = x.From
+				mapped = append(mapped, r)
+				t.origins = append(t.origins, i)
+			}
+		}
+	}
+	if len(mapped) > 0 {
+		t.mapped = New(mapped)
+	}
 	return t
 }
 
@@ -114,17 +115,16 @@ type subject struct {
 
 // Match returns the index of the first rule that a request meets. A host's name too long for DNS is no host's.
 func (t *Table) Match(in *Incoming) (rule int, ok bool) {
+	if t.mapped != nil {
+		if i, ok := t.mapped.Match(in); ok {
+			return t.origins[i], true
+		}
+	}
 	s := subject{Incoming: in}
 	s.name, s.port = splitHost(in.Req.Authority.Of(in.Head))
 	var b [maxHost]byte
 	s.name = lowerHost(&b, s.name)
 	i := t.index.first(t.rules, &s)
-	if t.mapped > 0 {
-		if i < t.mapped {
-			return t.origins[i], true
-		}
-		return i - t.mapped, i < len(t.rules)
-	}
 	return i, i < len(t.rules)
 }
 
