@@ -47,10 +47,13 @@ type Explanation struct {
 	Host, Method, Target string
 	// Path is the path that routes are chosen by; empty if the request did not get that far.
 	Path string
-	// Normalized is the target that options of the listener have made; empty if they have made none.
-	Normalized string
-	// Tries has the routes in order, up to the one that the request takes.
-	Tries []Try
+	// Normalized is the target that options of the listener have made, and Rewritten the one that the rules before all routes
+	// have; empty if they have made none.
+	Normalized, Rewritten string
+	// Tries has the routes in order, up to the one that the request takes. With Mapped it has that one only, which comes before
+	// all because the path's ending is mapped.
+	Tries  []Try
+	Mapped bool
 	// Route is the index of the route that the request takes; -1 if there is none. A refused request may have one.
 	Route int
 
@@ -259,19 +262,28 @@ func (e *explaining) try() {
 	s, x := e.s, e.x
 	path, ok := slash, true
 	if s.x.req.Method != httpparse.MethodConnect {
-		if path, ok = s.targetPath(); ok {
+		if path, ok = e.path(); ok {
 			path, ok = remap.NormalPath(nil, path)
 		}
 	}
 	if !ok {
 		return
 	}
-	x.Path, x.Normalized = string(path), string(s.x.sentTarget)
+	x.Path = string(path)
+	if s.x.rewritten > 0 {
+		x.Rewritten = string(s.x.sentTarget)
+	} else {
+		x.Normalized = string(s.x.sentTarget)
+	}
 	in := s.incoming(path)
 	table := s.l.plan.Table
 	last := len(s.l.plan.Routes) - 1
 	if i, ok := table.Match(&in); ok {
 		x.Route, last = i, i
+	}
+	if x.Mapped = table.Mapped(&in); x.Mapped {
+		x.Tries = []Try{{Route: x.Route}}
+		return
 	}
 	for i := range last + 1 {
 		x.Tries = append(x.Tries, Try{i, table.Misses(&in, i)})
@@ -279,6 +291,15 @@ func (e *explaining) try() {
 			panicf("loop: route %d is taken, and the conditions of route %d say %v", x.Route, i, x.Tries[i].Misses)
 		}
 	}
+}
+
+// path returns the path that the server will see, as far as it is known before a route is. The session may have been there.
+func (e *explaining) path() (path []byte, ok bool) {
+	path, ok = e.s.targetPath()
+	if ok && e.s.l.plan.Rewrites != nil && e.s.x.rewritten == 0 {
+		path, ok = e.s.rewrite(path)
+	}
+	return path, ok
 }
 
 // explainServer says what the balance goes by.
@@ -465,12 +486,16 @@ func (e *explaining) whyRoute(listener string) (reason, blame string) {
 	if s.x.req.Method == httpparse.MethodConnect {
 		return "CONNECT has no body", ""
 	}
-	path, ok := s.targetPath()
+	_, ok := s.targetPath()
 	if !ok {
 		if o := s.listener.Parse.Target.Refusing(s.x.req.PathQuery.Of(s.in.b)); o != 0 {
 			return "the target is refused by " + o.String(), listener + ".http_parseopts." + o.First()
 		}
 		return malformedPath, ""
+	}
+	path, ok := e.path()
+	if !ok {
+		return "what rules make of the target is too long, or is none", "routing.rewrite_once"
 	}
 	normal, ok := remap.NormalPath(nil, path)
 	if !ok {

@@ -128,6 +128,15 @@ func (t *Table) Match(in *Incoming) (rule int, ok bool) {
 	return i, i < len(t.rules)
 }
 
+// Mapped reports whether the rule that Match chooses is chosen because the path's ending is mapped.
+func (t *Table) Mapped(in *Incoming) bool {
+	if t.mapped == nil {
+		return false
+	}
+	_, ok := t.mapped.Match(in)
+	return ok
+}
+
 func (r *rule) match(s *subject) bool { return r.all.allHold(s) && !r.none.oneHolds(s) }
 
 // hostPattern is one of Rule.Hosts.

@@ -600,7 +600,14 @@ func (w *world) makeFile() string {
 			b.WriteString("deny = [\"127.0.0.4\", \"1.2.3.4\"]\n")
 		}
 	}
-	b.WriteString(w.makeRoutes())
+	routes := w.makeRoutes()
+	if mapped := strings.Contains(routes, "\nextension = \".php\""); mapped || w.one(3) {
+		b.WriteString("[routing]\nrewrite_once = [['^/(p|g)/([^?]*)', '/api/$2'], ['%7Ea(.*)', '/v2$1']]\n")
+		if mapped {
+			b.WriteString("map_extensions = [[\".do\", \".php\"]]\n")
+		}
+	}
+	b.WriteString(routes)
 	for i := range 3 {
 		servers := w.servers[:1+w.rng.IntN(len(w.servers))]
 		session := w.one(2)
@@ -694,7 +701,7 @@ var (
 	methods  = []string{"GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "get", "M-SEARCH"}
 	hosts    = []string{"a.example", "a.example", "A.Example:80", "x.b.example", "c.d:8080", "in.example", "a.example.", "[::1]:443", "h"}
 	segments = []string{
-		"api", "api", "p", "pq", "g", "g", "abc", "x.php", "v2", "a%20b", "%7Ea", "a%c3%a4", "%ff", "a;b", "~$-_", "a:b@c",
+		"api", "api", "p", "pq", "g", "g", "abc", "x.php", "x.do", "v2", "a%20b", "%7Ea", "a%c3%a4", "%ff", "a;b", "~$-_", "a:b@c",
 		"..", ".", "%2e%2E", "%2F", "..;", "a\\b", "%5c", "%01", "%00", "%zz", "", "",
 	}
 	queries = []string{"", "", "", "?", "?v=2", "?v=%32&a=1", "?a=%01", "?x=%20+y", "?x=%ff", "?q=%", "?http://a.example/"}

@@ -35,12 +35,15 @@ type explanation struct {
 	Host       string `json:"host,omitempty"`
 	Path       string `json:"path,omitempty"`              // that routes are chosen by
 	Normalized string `json:"normalized_target,omitempty"` // by http_parseopts
+	Rewritten  string `json:"rewritten_target,omitempty"`  // by routing.rewrite_once
 	Request    string `json:"request"`                     // as the client sends it
 
 	Listener listenerText `json:"listener"`
 	Routes   []routeText  `json:"routes,omitempty"` // in order, up to the one that matches
-	Backend  *backendText `json:"backend,omitempty"`
-	Tunnel   string       `json:"tunnel,omitempty"` // "upgrade", "connect", "sock"
+	// Mapped is the setting that has the route come before all others; Routes has only that then.
+	Mapped  *settingValue `json:"mapped,omitempty"`
+	Backend *backendText  `json:"backend,omitempty"`
+	Tunnel  string        `json:"tunnel,omitempty"` // "upgrade", "connect", "sock"
 
 	Sent     string `json:"sent,omitempty"`     // what the server gets
 	Answer   string `json:"answer,omitempty"`   // the proxy's own answer
@@ -98,7 +101,7 @@ type backendText struct {
 func newExplanation(x *loop.Explanation, o *configs.Origins, q loop.Question) *explanation {
 	e := &explanation{
 		Outcome: routed, Status: x.Status, Reason: x.Reason,
-		Method: latin1(x.Method), Target: latin1(x.Target), Host: latin1(x.Host), Path: latin1(x.Path), Normalized: latin1(x.Normalized),
+		Method: latin1(x.Method), Target: latin1(x.Target), Host: latin1(x.Host), Path: latin1(x.Path), Normalized: latin1(x.Normalized), Rewritten: latin1(x.Rewritten),
 		Tunnel: x.Tunnel, Request: latin1(q.Request), Sent: latin1(x.Sent), Answer: latin1(x.Answer), Received: latin1(x.Received), Cut: x.Cut,
 	}
 	if x.Refused() {
@@ -115,6 +118,10 @@ func newExplanation(x *loop.Explanation, o *configs.Origins, q loop.Question) *e
 	e.Listener = listenerText{x.Listener.Name, o.Find(listener + ".address").At}
 	for _, try := range x.Tries {
 		e.Routes = append(e.Routes, tried(try, o))
+	}
+	if x.Mapped {
+		mapping := valueOf(o.Find("routing.map_extensions"))
+		e.Mapped = &mapping
 	}
 	e.settle(x, o, q.Listener)
 	e.ListenerSettings = values(o.Under(listener), true)
@@ -258,6 +265,9 @@ func (e *explanation) printWhat(w io.Writer) {
 	if e.Normalized != "" && e.Normalized != e.Target {
 		fmt.Fprintf(w, "Target\t%s, by http_parseopts\n", visible(e.Normalized))
 	}
+	if e.Rewritten != "" {
+		fmt.Fprintf(w, "Target\t%s, by rewrite_once\n", visible(e.Rewritten))
+	}
 	if e.Path != "" {
 		fmt.Fprintf(w, "Path\t%s\n", visible(e.Path))
 	}
@@ -279,6 +289,9 @@ func (e *explanation) printRoutes(w io.Writer) {
 			name += " " + strconv.Quote(r.Name)
 		}
 		fmt.Fprintf(w, "  %s (%s) %s\n", name, r.At, verdict)
+		if m := e.Mapped; m != nil {
+			fmt.Fprintf(w, "    before all others, by %s = %s (%s)\n", m.Key, m.Value, m.At)
+		}
 		for _, m := range r.Misses {
 			what := "is not met"
 			if m.Not {
