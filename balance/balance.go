@@ -58,6 +58,9 @@ type Options struct {
 	// HashBalanceFactor bounds the requests of a server, for the algorithms that go by a key: in percent of its
 	// share of all requests of the group at the moment, above 100. Zero: no bound.
 	HashBalanceFactor int
+	// Limited has Pick pass over servers that are full, see SetFull. They are not missing for that: neither spares,
+	// standbys nor other sets stand in for them.
+	Limited bool
 	// HashCompat is "lighttpd" to have hash and sticky place keys where lighttpd does, else empty.
 	HashCompat string
 	// Ejection has servers taken out of use for what their answers are like. Nil: none ever is.
@@ -188,6 +191,9 @@ type Group struct {
 	selective bool
 	// counts: failures in a row, or the requests of a tier, matter.
 	counts bool
+	// limited: servers can be full.
+	limited bool
+	keyed   bool
 	// What the caller has to tell for the algorithm.
 	countsLatency, countsTraffic bool
 	averages                     bool     // the algorithm goes by latencies
@@ -216,7 +222,7 @@ type server struct {
 	tier   int32 // immutable: the tier that has the server, or -1
 	status Status
 	fails  atomic.Int32 // failures in a row
-	_      [4]byte
+	full   atomic.Bool
 	since  atomic.Int64 // when it came back from its last rest; 0: it never rested
 	// spent is what bytraffic and bybusyness go by: bytes, or requests.
 	spent atomic.Int64
@@ -257,6 +263,7 @@ func New(servers []Server, o Options) (*Group, error) {
 		slowStart: int64(min(o.SlowStart, maxDisableTime)),
 		force:     o.ForceRecovery,
 		factor:    int64(o.HashBalanceFactor),
+		keyed:     Keyed(o.Algorithm),
 		servers:   make([]server, len(servers)),
 		dice:      newDice(),
 	}
@@ -267,6 +274,7 @@ func New(servers []Server, o Options) (*Group, error) {
 			return nil, err
 		}
 	}
+	g.limited = o.Limited && !g.keyed
 	for i, s := range servers {
 		if s.Weight < 1 || s.Weight > MaxWeight {
 			return nil, fmt.Errorf("server %s: weight %d is not in the range 1 to %d", s.Name, s.Weight, MaxWeight)

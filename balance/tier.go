@@ -61,7 +61,7 @@ type tier struct {
 
 // makeTiers sorts servers into tiers.
 func (g *Group) makeTiers(servers []Server) {
-	g.selective = g.slowStart > 0 || g.force
+	g.selective = g.slowStart > 0 || g.force || g.limited
 	sets := map[int]bool{}
 	last := 0
 	for _, s := range servers {
@@ -148,6 +148,9 @@ func (g *Group) pickTier(l look) (Index, bool) {
 				return i, true
 			}
 		}
+		if g.limited && g.anyUsable(t, &l) {
+			return 0, false // full, which is worth waiting for
+		}
 	}
 	return 0, false
 }
@@ -184,7 +187,8 @@ func (g *Group) usable(i Index, l *look) bool {
 
 // admits reports whether a server is one of those to choose from at the moment, whether it rests or not.
 func (g *Group) admits(s *server, i Index, l *look) bool {
-	return int(s.tier) == l.tier && (s.status&Spare == 0 || i <= l.spares) && (l.draw == 0 || g.ramped(s, i, l))
+	return int(s.tier) == l.tier && (s.status&Spare == 0 || i <= l.spares) && (l.draw == 0 || g.ramped(s, i, l)) &&
+		!(g.limited && s.full.Load())
 }
 
 // ramped reports whether a server in its slow start takes this request: with a probability that grows from 0 to 1

@@ -247,5 +247,6 @@ func (b *backend) balanceOptions() balance.Options {
 		HashCompat:        b.HashCompat.v,
 		HashBalanceFactor: int(b.HashBalanceFactor.v),
 		Ejection:          b.Ejection.options(),
+		Limited:           b.limited(),
 	}
 }

@@ -92,7 +92,7 @@ func (c *compiler) listener(index int, l *listener) *loop.Listener {
 
 func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	backend := &loop.Backend{
-		Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), Health: b.Health.check(), Key: b.hashKey,
+		Name: name, IdleTTL: b.TTL.v, IdleMax: int(b.SMax.v), MinIdle: int(b.MinIdle.v), Reuse: b.reuse(), Health: b.Health.check(), Key: b.hashKey,
 		FailOnStatus: b.failOn, FailOnTimeout: b.FailOnTimeout.v, RetryOn: b.retryOn, RetryStatus: b.retryStatus, MaxAttempts: int(b.MaxAttempts.v),
 	}
 	if b.Ejection.given && b.Ejection.ErrorRate.v > 0 {
@@ -107,6 +107,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	}
 	socket := c.backendSocket(&b.Socket)
 	var weighted []balance.Server
+	var most []int
 	seen := make(map[endpoint]bool)
 	for _, t := range b.targets {
 		for _, e := range t.endpoints() {
@@ -117,6 +118,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 			seen[e] = true
 			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Root: t.root, Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: socket})
 			weighted = append(weighted, t.member(e))
+			most = append(most, t.max)
 			c.servers++
 		}
 	}
@@ -127,6 +129,10 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 		c.key(b.place, "cannot be balanced: %v", err)
 	}
 	backend.Group = group
+	backend.Limit = b.limit(most)
+	if backend.MinIdle > 0 {
+		backend.ConnectTimeout = c.effective(&b.Timeouts).Connect
+	}
 	return backend
 }
 

@@ -259,6 +259,10 @@ func (d decoder) unknown(p place, name string, known []field) int {
 	for i, f := range known {
 		names[i] = f.name
 	}
+	if other, ok := foreign[plain(name)]; ok && strings.HasPrefix(p.key, "backend.") {
+		d.key(p, "%s", other)
+		return -1
+	}
 	if meant, ok := nearest(name, names); ok {
 		d.key(p, "unknown key; did you mean %q?", meant)
 		return slices.Index(names, meant)

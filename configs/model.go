@@ -318,6 +318,14 @@ type backend struct {
 	Server            tables[backendServer]  `toml:"server"`
 	TTL               value[time.Duration]   `toml:"ttl"`
 	SMax              value[int64]           `toml:"smax"`
+	MinIdle           value[int64]           `toml:"min_idle"`
+	Max               value[int64]           `toml:"max"`
+	Queue             value[int64]           `toml:"queue"`
+	QueueTimeout      value[time.Duration]   `toml:"queue_timeout"`
+	QueueOrder        value[string]          `toml:"queue_order"`
+	MaxRequests       value[int64]           `toml:"max_requests"`
+	MaxAge            value[time.Duration]   `toml:"max_age"`
+	DisableReuse      value[bool]            `toml:"disable_reuse"`
 	DisableTime       value[time.Duration]   `toml:"disable_time"`
 	MaxFails          value[int64]           `toml:"max_fails"`
 	FailOnStatus      value[[]value[string]] `toml:"fail_on_status"`
@@ -376,6 +384,7 @@ type backendServer struct {
 	Weight  value[int64]  `toml:"weight"`
 	LBSet   value[int64]  `toml:"lbset"`
 	Status  value[string] `toml:"status"`
+	Max     value[int64]  `toml:"max"`
 
 	Route     value[string] `toml:"route"`
 	Redirect  value[string] `toml:"redirect"`
@@ -414,6 +423,7 @@ type target struct {
 	set    int
 	status balance.Status
 	root   string // begins the path of each request
+	max    int    // connections
 
 	route, redirect string // of sessions
 	sendProxy       uint8

@@ -45,12 +45,17 @@ type listenerSocket struct {
 // backendSocket is the table of the options of sockets that connect to servers.
 type backendSocket struct {
 	section
-	UserTimeout   value[time.Duration]   `toml:"user_timeout"`
-	Mark          value[int64]           `toml:"mark"`
-	Interface     value[string]          `toml:"interface"`
-	SourceAddress value[[]value[string]] `toml:"source_address"`
-	Transparent   value[bool]            `toml:"transparent"`
-	SendBuffer    value[byteCount]       `toml:"send_buffer"`
+	KeepAlive         value[bool]            `toml:"keepalive"`
+	KeepAliveIdle     value[time.Duration]   `toml:"keepalive_idle"`
+	KeepAliveInterval value[time.Duration]   `toml:"keepalive_interval"`
+	KeepAliveCount    value[int64]           `toml:"keepalive_count"`
+	UserTimeout       value[time.Duration]   `toml:"user_timeout"`
+	Mark              value[int64]           `toml:"mark"`
+	Interface         value[string]          `toml:"interface"`
+	SourceAddress     value[[]value[string]] `toml:"source_address"`
+	Transparent       value[bool]            `toml:"transparent"`
+	ReceiveBuffer     value[byteCount]       `toml:"receive_buffer"`
+	SendBuffer        value[byteCount]       `toml:"send_buffer"`
 
 	source4, source6 netip.Addr
 }
@@ -71,9 +76,14 @@ func (s *listenerSocket) setDefaults() {
 }
 
 func (s *backendSocket) setDefaults() {
+	setDefault(&s.KeepAlive, false)
+	setDefault(&s.KeepAliveIdle, 0)
+	setDefault(&s.KeepAliveInterval, 0)
+	setDefault(&s.KeepAliveCount, 0)
 	setDefault(&s.UserTimeout, 0)
 	setDefault(&s.Mark, 0)
 	setDefault(&s.Transparent, false)
+	setDefault(&s.ReceiveBuffer, 0)
 	setDefault(&s.SendBuffer, 0)
 }
 
@@ -81,9 +91,7 @@ func (s *backendSocket) setDefaults() {
 func (v validator) listenerSocket(l *listener) {
 	s := &l.Socket
 	between(v, s.Backlog, 1, maxBacklog, "", decimal)
-	v.seconds(s.KeepAliveIdle, minKeepAlive, maxKeepAlive, "0 for the system's, or ")
-	v.seconds(s.KeepAliveInterval, minKeepAlive, maxKeepAlive, "0 for the system's, or ")
-	between(v, s.KeepAliveCount, 1, maxKeepAliveProb, "0 for the system's, or ", decimal)
+	v.keepAlive(s.KeepAlive, s.KeepAliveIdle, s.KeepAliveInterval, s.KeepAliveCount, l.bind.path == "")
 	between(v, s.UserTimeout, minTimeout, maxUserTimeout, "0 for the system's, or ", formatDuration)
 	v.seconds(s.DeferAccept, time.Second, maxDeferAccept, "0 not to defer, or ")
 	between(v, s.FastOpen, 1, maxFastOpen, "0 for none, or ", decimal)
@@ -91,17 +99,6 @@ func (v validator) listenerSocket(l *listener) {
 	between(v, s.ReceiveBuffer, minSocketBuffer, maxSocketBuffer, "0 for the system's, or ", formatSize)
 	between(v, s.SendBuffer, minSocketBuffer, maxSocketBuffer, "0 for the system's, or ", formatSize)
 	v.networkInterface(s.Interface)
-	if s.KeepAlive.ok && !s.KeepAlive.v && !s.KeepAlive.near && l.bind.path == "" {
-		for _, x := range []given{
-			{s.KeepAliveIdle.v != 0, s.KeepAliveIdle.place},
-			{s.KeepAliveInterval.v != 0, s.KeepAliveInterval.place},
-			{s.KeepAliveCount.v != 0, s.KeepAliveCount.place},
-		} {
-			if x.given {
-				v.key(x.place, "has no effect without keepalive = true")
-			}
-		}
-	}
 	if l.bind.inherit != "" && s.Backlog.given {
 		v.key(s.Backlog.place, "has no effect on a socket of systemd, which listens already: write Backlog= in its unit")
 	}
@@ -124,6 +121,21 @@ func (v validator) listenerSocket(l *listener) {
 	} {
 		if x.given {
 			v.key(x.place, "has no effect on a unix socket: it is for TCP")
+		}
+	}
+}
+
+// keepAlive checks when the kernel asks a silent peer whether it is there.
+func (v validator) keepAlive(on value[bool], idle, interval value[time.Duration], count value[int64], tcp bool) {
+	v.seconds(idle, minKeepAlive, maxKeepAlive, "0 for the system's, or ")
+	v.seconds(interval, minKeepAlive, maxKeepAlive, "0 for the system's, or ")
+	between(v, count, 1, maxKeepAliveProb, "0 for the system's, or ", decimal)
+	if !on.ok || on.v || on.near || !tcp {
+		return
+	}
+	for _, x := range []given{{idle.v != 0, idle.place}, {interval.v != 0, interval.place}, {count.v != 0, count.place}} {
+		if x.given {
+			v.key(x.place, "has no effect without keepalive = true")
 		}
 	}
 }
@@ -172,8 +184,10 @@ func (v validator) backendSocket(b *backend) {
 	if !s.given {
 		return
 	}
+	v.keepAlive(s.KeepAlive, s.KeepAliveIdle, s.KeepAliveInterval, s.KeepAliveCount, true)
 	between(v, s.UserTimeout, minTimeout, maxUserTimeout, "0 for the system's, or ", formatDuration)
 	between(v, s.Mark, 1, maxMark, "0 for none, or ", decimal)
+	between(v, s.ReceiveBuffer, minSocketBuffer, maxSocketBuffer, "0 for the system's, or ", formatSize)
 	between(v, s.SendBuffer, minSocketBuffer, maxSocketBuffer, "0 for the system's, or ", formatSize)
 	v.networkInterface(s.Interface)
 	v.sources(s)
@@ -254,13 +268,17 @@ func (s *settings) addBool(option loop.SocketOption, x value[bool]) {
 	}
 }
 
+func (s *settings) addKeepAlive(on value[bool], idle, interval value[time.Duration], count value[int64]) {
+	s.addBool(loop.SocketKeepAlive, on)
+	s.add(loop.SocketKeepAliveIdle, idle.place, int64(idle.v/time.Second), "")
+	s.add(loop.SocketKeepAliveInterval, interval.place, int64(interval.v/time.Second), "")
+	s.add(loop.SocketKeepAliveCount, count.place, count.v, "")
+}
+
 func (c *compiler) listenerSocket(l *listenerSocket) []loop.SocketSetting {
 	s := settings{c: c}
 	s.addBool(loop.SocketTransparent, l.Transparent)
-	s.addBool(loop.SocketKeepAlive, l.KeepAlive)
-	s.add(loop.SocketKeepAliveIdle, l.KeepAliveIdle.place, int64(l.KeepAliveIdle.v/time.Second), "")
-	s.add(loop.SocketKeepAliveInterval, l.KeepAliveInterval.place, int64(l.KeepAliveInterval.v/time.Second), "")
-	s.add(loop.SocketKeepAliveCount, l.KeepAliveCount.place, l.KeepAliveCount.v, "")
+	s.addKeepAlive(l.KeepAlive, l.KeepAliveIdle, l.KeepAliveInterval, l.KeepAliveCount)
 	s.add(loop.SocketUserTimeout, l.UserTimeout.place, l.UserTimeout.v.Milliseconds(), "")
 	s.add(loop.SocketDeferAccept, l.DeferAccept.place, int64(l.DeferAccept.v/time.Second), "")
 	s.add(loop.SocketFastOpen, l.FastOpen.place, l.FastOpen.v, "")
@@ -275,9 +293,11 @@ func (c *compiler) listenerSocket(l *listenerSocket) []loop.SocketSetting {
 func (c *compiler) backendSocket(b *backendSocket) *loop.BackendSocket {
 	s := settings{c: c}
 	s.addBool(loop.SocketTransparent, b.Transparent)
+	s.addKeepAlive(b.KeepAlive, b.KeepAliveIdle, b.KeepAliveInterval, b.KeepAliveCount)
 	s.add(loop.SocketUserTimeout, b.UserTimeout.place, b.UserTimeout.v.Milliseconds(), "")
 	s.add(loop.SocketMark, b.Mark.place, b.Mark.v, "")
 	s.add(loop.SocketInterface, b.Interface.place, 0, b.Interface.v)
+	s.add(loop.SocketReceiveBuffer, b.ReceiveBuffer.place, int64(b.ReceiveBuffer.v), "")
 	s.add(loop.SocketSendBuffer, b.SendBuffer.place, int64(b.SendBuffer.v), "")
 	if len(s.list) == 0 && !b.source4.IsValid() && !b.source6.IsValid() {
 		return nil

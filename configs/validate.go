@@ -428,11 +428,14 @@ func (v validator) backend(i int) {
 	v.balance(b)
 	between(v, b.TTL, minTimeout, maxTimeout, noLimit, formatDuration)
 	between(v, b.SMax, 1, maxIdle, noLimit, decimal)
+	v.connections(b)
 	between(v, b.DisableTime, minTimeout, maxTimeout, "0 never to rest a server, or ", formatDuration)
 	v.timeouts(&b.Timeouts, "a backend", func(s scope) bool { return s&ofBackend != 0 })
 	v.health(&b.Health)
 	v.servers(b)
 	v.sticky(b)
+	v.waiting(b)
+	v.ready(b)
 	v.recovery(b)
 	v.failing(b)
 	v.ejection(b)
@@ -452,7 +455,7 @@ func (v validator) servers(b *backend) {
 		v.key(b.Server.place, "is empty: add at least one [[%s.server]]", b.key)
 	}
 	for _, address := range b.Servers.v {
-		v.target(b, address, target{weight: 1, sendProxy: b.sendsProxy(value[string]{})})
+		v.target(b, address, target{weight: 1, max: int(b.Max.v), sendProxy: b.sendsProxy(value[string]{})})
 	}
 	for _, s := range b.Server.items {
 		if s.Address.absent() {
@@ -462,6 +465,7 @@ func (v validator) servers(b *backend) {
 		if s.Address.given && s.Address.ok {
 			options := v.serverOptions(s)
 			options.sendProxy = b.sendsProxy(s.SendProxy)
+			options.max = v.serverMax(b, s)
 			v.target(b, s.Address, options)
 		}
 	}
@@ -477,6 +481,7 @@ func (v validator) target(b *backend, address value[string], options target) {
 	t.place, t.weight, t.set, t.status = address.place, options.weight, options.set, options.status
 	t.route, t.redirect, t.root = options.route, options.redirect, options.root
 	t.sendProxy = options.sendProxy
+	t.max = options.max
 	same := func(other *target) bool {
 		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port
 	}

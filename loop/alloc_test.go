@@ -110,8 +110,10 @@ func TestARequestAllocatesNothing(t *testing.T) {
 		struct{ name, request, response string }{"balanced by traffic", get("/"), ok("fine")},
 		struct{ name, request, response string }{"balanced by latency, of one set of two", get("/"), ok("fine")},
 		struct{ name, request, response string }{"of a server that is judged", get("/"), ok("fine")},
+		struct{ name, request, response string }{"with a limit", get("/"), ok("fine")},
 	)
 	balanced := map[string]setup{
+		"with a limit":         limited(1, &Limit{Max: []int{5}}),
 		"balanced by its path": {balance: balance.Options{Algorithm: "hash", HashBalanceFactor: 125}, key: Key{Source: KeyPath}},
 		"balanced by a cookie": {balance: balance.Options{Algorithm: "maglev"}, key: Key{Source: KeyCookie, Name: "SID"}},
 		"balanced by traffic":  {balance: balance.Options{Algorithm: "bytraffic", MaxFails: 3}},

@@ -15,19 +15,21 @@ type backendConn struct {
 	server int         // BackendServer.ID
 	idle   pool.Handle // where it is in the pool, while it is
 	served int         // exchanges completed: it is reused when that is not 0
+	born   Time        // when it was begun
+	ahead  bool        // it is being made for nobody yet
 	// private: it is made for one client, and never kept for another's requests.
 	private bool
 	in      buffer // read and not yet consumed: the part of a head or of a trailer section
 }
 
-// dial begins to connect to a server, for session s. The connection is made when the first writable
+// dial begins to connect to a server, for session s, or for nobody yet if that is nil. The connection is made when the first writable
 // event says so.
 func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 	t := &l.targets[server]
 	fd, err := unix.Socket(t.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err == unix.EMFILE || err == unix.ENFILE {
 		// A connection that nobody uses makes room for one that somebody waits for.
-		if l.dropUnused(s) {
+		if s != nil && l.dropUnused(s) {
 			fd, err = unix.Socket(t.family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		}
 	}
@@ -54,7 +56,7 @@ func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 	}
 	c := l.spare.getConn()
 	c.endpoint = endpoint{fd: fd, writable: err == nil}
-	c.l, c.server, c.served = l, server, 0
+	c.l, c.server, c.served, c.born = l, server, 0, l.now
 	c.private = t.private()
 	if err := l.register(&c.endpoint); err != nil {
 		sysClose(fd)
@@ -80,11 +82,16 @@ func (c *backendConn) connected() syscall.Errno {
 // keep puts an unused connection into the pool. It is watched there.
 func (l *Loop) keep(c *backendConn, limits pool.Limits) {
 	c.served++
+	l.pool(c, limits)
+}
+
+// pool is keep for a connection that has served nobody since it was last there.
+func (l *Loop) pool(c *backendConn, limits pool.Limits) {
 	c.own = c
 	h, evicted, full := l.idle.Put(c.server, c, int64(l.now), limits)
 	c.idle = h
 	if full {
-		l.drop(evicted)
+		l.retire(evicted)
 	}
 	if at, ok := l.idle.NextExpiry(); ok {
 		l.arm(&l.idleTimer, Time(at))
@@ -101,11 +108,15 @@ func (l *Loop) drop(c *backendConn) {
 // ready is an event on an idle connection: the server closed it, or sent what nobody asked for. Either
 // way nobody may get it any more.
 func (c *backendConn) ready(*endpoint) {
+	if c.ahead {
+		c.l.madeAhead(c)
+		return
+	}
 	if !c.readable || c.quiet() {
 		return
 	}
 	c.l.idle.Remove(c.idle)
-	c.l.drop(c)
+	c.l.retire(c)
 }
 
 // idleExpirer closes connections that were idle for longer than their backend's ttl.
@@ -118,7 +129,7 @@ func (x *idleExpirer) expire(now Time) {
 		if !ok {
 			break
 		}
-		l.drop(c)
+		l.retire(c)
 	}
 	if at, ok := l.idle.NextExpiry(); ok {
 		l.arm(&l.idleTimer, Time(at))
@@ -130,7 +141,7 @@ func (x *idleExpirer) expire(now Time) {
 // is served on. It reports whether there was one.
 func (l *Loop) dropUnused(s *session) bool {
 	if c, ok := l.idle.Oldest(); ok {
-		l.drop(c)
+		l.retire(c)
 		return true
 	}
 	for other := l.sessions.prev; other != s; other = other.prev {
@@ -149,6 +160,6 @@ func (l *Loop) dropIdle() {
 		if !ok {
 			return
 		}
-		l.drop(c)
+		l.retire(c)
 	}
 }

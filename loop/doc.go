@@ -1,7 +1,7 @@
 // Package loop is the data plane: the only package that touches sockets.
 //
 // A Server runs N loops. One goroutine owns a Loop and everything reachable from it: there is no lock and
-// no channel on the way of a byte. Whoever wants something of a loop posts a function to it.
+// no channel on the way of a byte. (Where servers have a limit, the way to a server leads past a lock: see queue.go.) Whoever wants something of a loop posts a function to it.
 //
 // The loop knows endpoints: it looks one up by descriptor, latches its readiness and calls its owner. The
 // owners are listeners, sessions (one client connection each), idle backend connections, the timerfd and

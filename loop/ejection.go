@@ -24,13 +24,17 @@ func (srv *Server) judge(ctx context.Context, b *Backend, every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		for _, j := range b.Group.Judge(int64(clock())) {
+		now := int64(clock())
+		for _, j := range b.Group.Judge(now) {
 			log := srv.log.With("backend", b.Name, "server", b.Servers[j.Server].Name)
 			if j.Out {
 				log.Warn("ejection: the server is out", "for", j.For.String(), "reason", j.Reason)
 			} else {
 				log.Info("ejection: the server is back")
 			}
+		}
+		if b.Limit != nil {
+			b.Limit.Kick(-1, now) // those whose time is over may be asked again
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"millrace/balance"
 	"millrace/httpparse"
+	"millrace/pool"
 	"millrace/remap"
 )
 
@@ -33,6 +34,12 @@ type exchange struct {
 	picked   bool // target is taken and has to be given back
 	tried    balance.Tried
 	inCookie balance.Index // 1 + the server that the client's cookie names, of those that we have set; 0: none
+
+	pinned bool         // its session is on target: no other server will do
+	limit  *Limit       // not nil while it waits there or has a permit of it
+	permit pool.Permit  // what it may do to get a connection
+	handed *backendConn // one that another loop has handed over for it
+	place  *place       // in limit's queue, now or before; nil: it never was there
 
 	trip      *remap.Trip // how request and response are edited; nil: not at all
 	spareTrip *remap.Trip // its memory, kept from one exchange to the next

@@ -140,18 +140,31 @@ func (e *explaining) open(p *Plan) {
 	}
 	now := clock()
 	l := &Loop{srv: srv, log: srv.log, plan: p, now: now, timers: newWheel(now), idle: pool.New[*backendConn](), spliceFrom: math.MaxInt64}
+	for _, b := range p.Backends {
+		if b.Limit != nil {
+			b.Limit.start(srv, b, 1)
+		}
+	}
 	l.bufs.account.memory = &srv.memory
 	l.spare.account = &l.bufs.account
 	s := l.spare.getSession()
 	s.l, s.listener = l, e.localized(p.Listeners[e.q.Listener])
 	s.client = endpoint{fd: -1, own: s}
 	s.setPeer(e.q.Peer)
+	s.setStage(stageHead, now)
 	e.s = s
 }
 
 // localized is the listener with an address that a client can have connected to. A session asks the kernel for it; here it
 // is that of the host to itself.
+//
+// The client is the one that a PROXY header names, where there has to be one.
 func (e *explaining) localized(lis *Listener) *Listener {
+	if lis.ProxyProtocol != ProxyOff {
+		named := *lis
+		named.ProxyProtocol = ProxyOff
+		lis = &named
+	}
 	if lis.Path != "" || lis.Address.Port() != 0 && !lis.Address.Addr().IsUnspecified() {
 		return lis
 	}

@@ -201,3 +201,15 @@ func TestAnExplanationIsOfTheLastServer(t *testing.T) {
 		t.Errorf("a server that is asked before it gets the body gets %q", x.Sent)
 	}
 }
+
+// The client is the one that a PROXY header names.
+func TestAnExplanationOfAClientThatAProxyNames(t *testing.T) {
+	tr := newTrace(t)
+	p := &proxy{tr: tr, said: &said{}}
+	plan := setup{}.plan(p, []any{"127.0.0.1:1"})
+	plan.Listeners[0].ProxyProtocol = ProxyRequired
+	x := plan.Explain(Question{Peer: netip.MustParseAddrPort("192.0.2.7:1"), Request: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")})
+	if x.Closed || x.Server != 0 || !strings.Contains(string(x.Sent), "X-Forwarded-For: 192.0.2.7\r\n") {
+		t.Errorf("got %+v", x)
+	}
+}

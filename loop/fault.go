@@ -33,6 +33,9 @@ const (
 
 	// The server's side.
 	faultNoServer        // none is eligible
+	faultQueueFull       // queue
+	faultQueueTimeout    // queue_timeout, or dropped by queue_order = "adaptive"
+	faultQueueLeft       // the client ended its side while its request waited
 	faultNoDescriptor    // no descriptor or local port for a connection
 	faultNoMemory        // memory_limit
 	faultConnect         // refused, unreachable
@@ -73,6 +76,9 @@ var faults = [...]struct {
 	faultDenied:          {403, true, accesslog.EndDenied},
 	faultRate:            {429, true, accesslog.EndRateLimited},
 	faultNoServer:        {503, true, accesslog.EndNoServer},
+	faultQueueFull:       {503, true, accesslog.EndQueueFull},
+	faultQueueTimeout:    {503, true, accesslog.EndQueueTimeout},
+	faultQueueLeft:       {503, false, accesslog.EndClientAbort},
 	faultNoDescriptor:    {503, true, accesslog.EndNoResource},
 	faultNoMemory:        {503, false, accesslog.EndOverload},
 	faultConnect:         {502, true, accesslog.EndBackendError},

@@ -465,6 +465,16 @@ func (p *proxy) check() {
 			p.tr.Errorf("server %d has %d requests in flight when all have ended", i, n)
 		}
 	}
+	for _, b := range p.srv.plan.Backends {
+		for i := range b.Servers {
+			if b.Limit == nil {
+				break
+			}
+			if open, idle := b.Limit.Connections(i); open != 0 || b.Limit.Waiting() != 0 {
+				p.tr.Errorf("server %d has %d connections, %d idle, and %d wait, when all have ended", i, open, idle, b.Limit.Waiting())
+			}
+		}
+	}
 	if n := p.srv.conns.Load(); n != 0 {
 		p.tr.Errorf("%d connections are counted when all have ended", n)
 	}

@@ -22,7 +22,11 @@ func (srv *Server) watchHealth(ctx context.Context) {
 					server.Control = s.Socket.control
 				}
 				b.Health.Watch(ctx, server, func(up bool, reason error) {
-					b.Group.SetUp(balance.Index(i), up, int64(clock()))
+					now := int64(clock())
+					b.Group.SetUp(balance.Index(i), up, now)
+					if b.Limit != nil {
+						b.Limit.Kick(-1, now)
+					}
 					if up {
 						log.Info("health check: the server is up")
 						return

@@ -72,6 +72,10 @@ type Loop struct {
 	protocols  []byte // what a client asks to switch to
 	idle       *pool.Pool[*backendConn]
 	idleTimer  timer
+	ahead      []*backendConn // being made for min_idle
+	aheadTimer timer
+	kickTimer  timer
+	kickAt     Time // what kickTimer is set to; 0: it is not
 	spare      spares
 	access     *accesslog.Buffer // nil when the access log is off
 	flushLog   timer
@@ -85,6 +89,8 @@ type Loop struct {
 // target is a BackendServer as this loop dials it. The sockaddr is the loop's own: encoding it writes into it.
 type target struct {
 	*BackendServer
+	backend  *Backend
+	index    int // in backend.Servers
 	sockaddr unix.Sockaddr
 	family   int
 }
@@ -108,6 +114,7 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 	l.spare.account = &l.bufs.account
 	l.sessions.next, l.sessions.prev = &l.sessions, &l.sessions
 	l.idleTimer.own, l.flushLog.own = (*idleExpirer)(l), (*logFlusher)(l)
+	l.kickTimer.own, l.aheadTimer.own = (*kicker)(l), (*aheadMaker)(l)
 	if err := l.tick.open(l); err != nil {
 		l.poller.Close()
 		return nil, err
@@ -133,9 +140,12 @@ func (l *Loop) setPlan(plan *Plan) {
 	}
 	l.targets = make([]target, n)
 	for _, b := range plan.Backends {
-		for _, s := range b.Servers {
+		for i, s := range b.Servers {
 			sa, family := sockaddr(s.Address, s.Path)
-			l.targets[s.ID] = target{s, sa, family}
+			l.targets[s.ID] = target{s, b, i, sa, family}
+		}
+		if b.MinIdle > 0 {
+			l.arm(&l.aheadTimer, l.now)
 		}
 	}
 }

@@ -175,6 +175,14 @@ type Backend struct {
 	// and loop; 0 is no bound but the open-file limit.
 	IdleTTL time.Duration
 	IdleMax int
+	// MinIdle is how many unused connections each server has ready, over all loops; 0 is none. ConnectTimeout is how
+	// long an attempt to make one may take.
+	MinIdle        int
+	ConnectTimeout time.Duration
+	// Reuse bounds what a connection carries; nil: as many requests as come.
+	Reuse *Reuse
+	// Limit bounds the connections to each server; nil: nothing does.
+	Limit *Limit
 	// Health is how the servers are checked; nil: they are not.
 	Health *health.Check
 	// RetryAfter is what a client is told to wait, in seconds, when no server is eligible; 0: it is not told.

@@ -92,6 +92,11 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 		srv.writer = w
 	}
 	srv.unusedSockets()
+	for _, b := range plan.Backends {
+		if b.Limit != nil {
+			b.Limit.start(srv, b, n)
+		}
+	}
 	err = srv.open(n)
 	for _, f := range opened {
 		if err == nil {
@@ -381,7 +386,10 @@ func (l *Loop) drained() {
 	if l.stop {
 		return
 	}
+	l.dropAhead()
+	l.leaveLimits()
 	l.dropIdle()
+	l.leaveLimits()
 	if l.access != nil {
 		l.access.Flush()
 	}

@@ -20,6 +20,8 @@ const (
 	stageRoute
 	// stagePick chooses a server. It does not wait.
 	stagePick
+	// stageWait waits for room at a server that takes no more connections. Nothing is held meanwhile.
+	stageWait
 	// stageDial waits for a connection to the server, unless the pool has one.
 	stageDial
 	// stageSend gives the request head, and what is there of the body, to the server's socket. It does not wait.
@@ -43,7 +45,7 @@ const (
 	stageClosed
 )
 
-var stageNames = [...]string{"proxy header", "head", "route", "pick", "dial", "send", "relay", "tunnel", "flush", "drain", "finish", "linger", "closed"}
+var stageNames = [...]string{"proxy header", "head", "route", "pick", "wait", "dial", "send", "relay", "tunnel", "flush", "drain", "finish", "linger", "closed"}
 
 func (s stage) String() string { return stageNames[s] }
 
@@ -182,6 +184,8 @@ func (s *session) step(now Time) {
 			moved = s.route(now)
 		case stagePick:
 			moved = s.pick(now)
+		case stageWait:
+			moved = s.inQueue(now)
 		case stageDial:
 			moved = s.dial(now)
 		case stageSend:
@@ -229,6 +233,8 @@ func (s *session) deadline() (Time, fault) {
 			return s.stageSince.after(s.listener.Timeouts.ClientIdle), faultNone
 		}
 		return x.started.after(x.timeouts.ClientHeader), faultHeaderTimeout
+	case stageWait:
+		return s.waitsSince().after(x.limit.QueueTimeout), faultQueueTimeout
 	case stageDial:
 		return x.dialled.after(x.timeouts.Connect), faultConnectTimeout
 	case stageRelay:

@@ -23,7 +23,7 @@ func (s *session) pick(now Time) bool {
 	}
 	target, ok := x.backend.Group.Pick(int64(now), key, &x.tried)
 	if !ok {
-		if x.stale && !x.lastChance {
+		if x.stale && !x.lastChance && !s.mustWait(now) {
 			// All that failed was a connection that may just have been old: without another server, the
 			// same one gets the request on a fresh connection.
 			x.lastChance = true
@@ -31,6 +31,9 @@ func (s *session) pick(now Time) bool {
 			target, ok = x.backend.Group.Pick(int64(now), key, &x.tried)
 		}
 		if !ok {
+			if s.mustWait(now) {
+				return s.wait(pool.AnyServer, now)
+			}
 			s.unpaid()
 			f := x.fault
 			if f == faultNone {
@@ -46,12 +49,10 @@ func (s *session) pick(now Time) bool {
 func (s *session) pickedServer(target balance.Index, now Time) bool {
 	x := s.x
 	x.target, x.picked, x.paid = target, true, false
-	if b := x.backend.Budget; b != nil && x.attempts == 0 {
-		b.pay()
+	if x.backend.Limit != nil {
+		return s.enter(now)
 	}
-	x.attempts++
-	s.setStage(stageDial, now)
-	return true
+	return s.letIn(now)
 }
 
 // dial gets a connection to the server: one that is idle, else a new one.
@@ -92,6 +93,9 @@ func (s *session) dial(now Time) bool {
 	c.failing = false
 	x.connected = time.Duration(now - x.dialled)
 	x.backend.Group.Connected(x.target)
+	if x.limit != nil {
+		x.limit.Kick(l.id, int64(now)) // it may have come back from a rest
+	}
 	if x.kind >= tunnelConnect {
 		return s.connectedRaw(now)
 	}
@@ -102,14 +106,15 @@ func (s *session) dial(now Time) bool {
 // pooled takes an idle connection to the server.
 func (s *session) pooled(server int) *backendConn {
 	x := s.x
+	if x.limit != nil {
+		return s.promised(server)
+	}
 	for !x.fresh {
 		c, ok := s.l.idle.Get(server)
 		if !ok {
 			return nil
 		}
-		// Connections that the server closes are taken out when their event comes. It may be waiting
-		// behind ours, and a request that is not idempotent must not find out by dying.
-		if x.req.Method.Idempotent() && !c.readable || c.quiet() {
+		if s.usable(c) {
 			return c
 		}
 		s.l.drop(c)
@@ -134,6 +139,9 @@ func (s *session) send(now Time) bool {
 		ClientAddr: s.clientAddr(), Proto: s.listener.scheme(), Body: x.reqBody,
 		Target: x.sentTarget, MaxForwards: x.forwards, CountForwards: x.counted,
 		Trip: s.attempt(),
+	}
+	if r := x.backend.Reuse; r != nil {
+		facts.Close = r.last(c)
 	}
 	if x.kind == tunnelUpgrade {
 		facts.Upgrade = s.askedProtocols()
@@ -264,10 +272,12 @@ func outcome(f fault) balance.Outcome {
 // server's slot in the balance.
 func (s *session) giveBack(o balance.Outcome, keep bool) {
 	l, x := s.l, s.x
+	kept := false
 	if c := s.origin; c != nil {
 		s.origin = nil
-		if keep && !c.private && !c.eof && !c.waiting() && c.in.len() == 0 && (!c.readable || c.quiet()) {
+		if keep && !c.private && !c.eof && !c.waiting() && c.in.len() == 0 && (!c.readable || c.quiet()) && s.reusable(c) {
 			l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
+			kept = true
 		} else {
 			if s.t != nil && s.aborted {
 				setReset(c.fd)
@@ -281,5 +291,8 @@ func (s *session) giveBack(o balance.Outcome, keep bool) {
 			g.Traffic(x.target, x.bytesIn+x.bytesOut)
 		}
 		x.backend.Group.Done(x.target, o, int64(l.now))
+	}
+	if x.limit != nil {
+		s.leave(kept, l.now)
 	}
 }

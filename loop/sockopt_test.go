@@ -162,7 +162,7 @@ func TestServersAreConnectedToFromTheSourceAddress(t *testing.T) {
 	o, u := tr.origin(), tr.unixOrigin()
 	p := tr.proxy(setup{roundRobin: true, with: from(BackendSocket{
 		Source4: netip.MustParseAddr("127.0.0.5"), Source6: netip.IPv6Loopback(),
-		Settings: []SocketSetting{set(SocketUserTimeout, 4321), set(SocketSendBuffer, 50_000), {Option: SocketInterface, Text: "lo"}},
+		Settings: []SocketSetting{set(SocketUserTimeout, 4321), set(SocketSendBuffer, 50_000), set(SocketKeepAlive, 1), set(SocketKeepAliveIdle, 42), set(SocketReceiveBuffer, 30_000), {Option: SocketInterface, Text: "lo"}},
 	})}, o, u)
 	c := p.dial()
 	c.send(get("/"))
@@ -173,6 +173,9 @@ func TestServersAreConnectedToFromTheSourceAddress(t *testing.T) {
 	p.onLoops(func(l *Loop) {
 		wantOption(t, "server", l.sessions.next.origin.fd, SocketUserTimeout, 4321)
 		wantOption(t, "server", l.sessions.next.origin.fd, SocketSendBuffer, 100_000)
+		wantOption(t, "server", l.sessions.next.origin.fd, SocketKeepAlive, 1)
+		wantOption(t, "server", l.sessions.next.origin.fd, SocketKeepAliveIdle, 42)
+		wantOption(t, "server", l.sessions.next.origin.fd, SocketReceiveBuffer, 60_000)
 	})
 	x.wantRequest("GET /", "")
 	x.send(ok("fine"))

@@ -85,6 +85,7 @@ func (s *session) pickSession(now Time) (decided, moved bool) {
 	x := s.x
 	group := x.backend.Group
 	servers := s.sessionServers()
+	x.pinned = len(servers) > 0
 	if len(servers) == 0 {
 		return false, false
 	}
@@ -100,10 +101,12 @@ func (s *session) pickSession(now Time) (decided, moved bool) {
 	if i, ok := group.PickOf(servers, int64(now), &x.tried); ok {
 		return true, s.pickedServer(i, now)
 	}
+	x.pinned = false
 	if !x.backend.Sticky.NoFailover {
 		return false, false
 	}
 	if i, ok := group.PickEjected(servers, &x.tried); ok {
+		x.pinned = true
 		return true, s.pickedServer(i, now)
 	}
 	s.unpaid()

@@ -19,6 +19,17 @@
 // Whoever sees an idle connection closed by its server takes it out with Remove. When the time NextExpiry has
 // come, Expire gives out those that were idle for too long.
 //
+// # Limits
+//
+// A Pool is one loop's. Where servers take no more than so many connections, the loops share a Limiter beside
+// their pools: it counts the connections to each server over all loops, and has requests wait in one queue. A request
+// that has chosen a server enters; what it gets is a Permit, to open a connection or to take one out of its loop's pool,
+// or the promise of one that another loop has idle. Else it waits at a Place, and a letter tells when its turn has
+// come. Whoever has a connection tells the Limiter what becomes of it: Keep or Drop.
+//
+// A Limiter is used by several loops, under a lock of its owner's, which is held for a few comparisons and never for a system
+// call. A loop looks at its Mail when it is poked.
+//
 // # How it is built
 //
 // Connections lie in one slab and are linked by position. Each is on two lists: that of its key, from which

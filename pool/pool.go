@@ -68,6 +68,14 @@ func New[C any]() *Pool[C] { return &Pool[C]{free: NoHandle} }
 // Len returns the number of connections in the pool.
 func (p *Pool[C]) Len() int { return p.len }
 
+// Count returns the number of connections of a key.
+func (p *Pool[C]) Count(key int) int {
+	if key >= len(p.keys) {
+		return 0
+	}
+	return int(p.keys[key].len)
+}
+
 // Put keeps a connection. If its key has more than l.PerKey then, the key's oldest is taken out and returned
 // for the caller to close. A time earlier than a previous one counts as that one.
 func (p *Pool[C]) Put(key int, c C, now int64, l Limits) (h Handle, evicted C, evict bool) {

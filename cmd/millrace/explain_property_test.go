@@ -602,7 +602,7 @@ func (w *world) makeFile() string {
 	}
 	routes := w.makeRoutes()
 	if mapped := strings.Contains(routes, "\nextension = \".php\""); mapped || w.one(3) {
-		b.WriteString("[routing]\nrewrite_once = [['^/(p|g)/([^?]*)', '/api/$2'], ['%7Ea(.*)', '/v2$1']]\n")
+		b.WriteString("[routing]\nrewrite_once = [['^/pq/([^?]*)', '/api/$1'], ['%7Ea(.*)', '/v2$1']]\n")
 		if mapped {
 			b.WriteString("map_extensions = [[\".do\", \".php\"]]\n")
 		}
@@ -621,6 +621,9 @@ func (w *world) makeFile() string {
 		fmt.Fprintf(&b, "[backend.b%d]\nserver = [%s]\n%s\n", i, strings.Join(texts, ", "), pick(w, balances))
 		if session {
 			b.WriteString(pick(w, sessions) + "\n")
+		}
+		if w.one(3) {
+			b.WriteString("max = 50\n") // more than are asked at a time
 		}
 	}
 	return b.String()

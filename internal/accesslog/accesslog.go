@@ -99,6 +99,10 @@ const (
 	EndRateLimited
 	// EndOverload is a request that was refused because those that are served need all the memory there is.
 	EndOverload
+	// EndQueueFull is a request that found no room at any server, and no place to wait for it.
+	EndQueueFull
+	// EndQueueTimeout is a request that has waited in vain for room at a server.
+	EndQueueTimeout
 )
 
 var endNames = [...]string{
@@ -116,6 +120,8 @@ var endNames = [...]string{
 	EndDenied:         "denied",
 	EndRateLimited:    "rate_limited",
 	EndOverload:       "overload",
+	EndQueueFull:      "queue_full",
+	EndQueueTimeout:   "queue_timeout",
 }
 
 // String returns the word that $end prints.

@@ -2,7 +2,7 @@
 // it: origins that refuse, hang, reset, trickle, flap or answer garbage; connections that close as a request is on its
 // way; servers that are killed, hang and become slow in turn; descriptors and disks that run out; clients that do
 // nothing but hold a connection, or read slowly; a clock that starts elsewhere; tunnels whose sides end at any byte, in
-// any way.
+// any way; twice as many requests as an origin can answer, and a few requests for many loops.
 //
 //	make faults                                      all of them, about three minutes
 //	go run ./internal/faults -binary F -only disk    one
@@ -52,6 +52,9 @@ var faults = []fault{
 	{"one-slow", oneSlow},
 	{"all-slow", allSlow},
 	{"tunnels", tunnels},
+	{"overload-fifo", overloadFIFO},
+	{"overload-adaptive", overloadAdaptive},
+	{"reuse", reuse},
 }
 
 // errSkipped is the reason why a fault cannot be made here.

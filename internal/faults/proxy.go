@@ -53,6 +53,7 @@ type setting struct {
 	server  string   // more keys of [server]
 	backend string   // more keys of the backend
 	log     string   // path of the access log; empty: off
+	loops   int      // 0: one
 	command []string // what runs the program; empty: nothing does
 }
 
@@ -71,7 +72,7 @@ func (e *env) start(s setting, servers ...string) (*proxy, error) {
 	}
 	text := fmt.Sprintf(`%s
 [server]
-loops = 1
+loops = %d
 drain_timeout = "5s"
 %s
 
@@ -88,7 +89,7 @@ backend = "origin"
 [backend.origin]
 servers = [%s]
 %s
-`, s.tables, s.server, s.log, addr, strings.Join(quoted, ", "), s.backend)
+`, s.tables, max(s.loops, 1), s.server, s.log, addr, strings.Join(quoted, ", "), s.backend)
 	path := filepath.Join(e.dir, "millrace.toml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err

@@ -1,0 +1,48 @@
+package balance
+
+// Limits on the requests of a server are its caller's to count: see Options.Limited. What the group knows of them is who
+// is full.
+
+// SetFull says that a server cannot take any more requests for now, or can again. It is for groups with
+// Options.Limited. Of the algorithms that go by a key it is not heeded: a key's requests are for its server, and wait.
+func (g *Group) SetFull(i Index, full bool) { g.servers[i].full.Store(full) }
+
+// Keyed reports whether the group goes by the key of a request.
+func (g *Group) Keyed() bool { return g.keyed }
+
+// Busy reports whether there is a server that could be picked if it were not full: whoever Pick has nothing for can wait
+// for it.
+func (g *Group) Busy(now int64, tried *Tried) bool {
+	l := look{now: now, tried: tried}
+	for t := range g.tiers {
+		if g.anyUsable(t, &l) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyUsable reports whether a tier has a server that neither rests nor has been tried. Spares count: one that does not
+// stand in for another has that other for company.
+func (g *Group) anyUsable(t int, l *look) bool {
+	for _, i := range g.tiers[t].servers {
+		if g.usable(i, l) {
+			return true
+		}
+	}
+	return false
+}
+
+// NextUp returns the earliest time after now at which a server's rest ends, if any rests that is in service.
+func (g *Group) NextUp(now int64) (at int64, ok bool) {
+	for i := range g.servers {
+		rest := g.servers[i].rest.Load()
+		if rest == outOfService || !resting(rest, now) {
+			continue
+		}
+		if end := rest >> 1; !ok || end < at {
+			at, ok = end, true
+		}
+	}
+	return at, ok
+}

@@ -1,0 +1,452 @@
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"millrace/balance"
+	"millrace/pool"
+)
+
+// Where a backend's servers take no more than so many connections, a request that has chosen its server enters there
+// (session.enter), and what it gets is a permit: to connect, or to take an idle connection of its loop. Else it waits,
+// in stageWait, for a letter (Loop.read): its turn has come, or a connection that another loop had idle. What
+// becomes of the connection is told in session.leave and Loop.retire. The counting, the queue and the order are
+// pool.Limiter's; the sockets are moved here.
+
+// Limit bounds the connections to each server of a backend over all loops: one that is idle or is being made or closed
+// counts like one in use.
+type Limit struct {
+	// Max is how many each server may have, index for index as in Backend.Servers; 0 is no limit.
+	Max []int
+	// Queue is how many requests may wait for one, over all servers and loops.
+	Queue int
+	// QueueTimeout is how long they do; 0 is no limit.
+	QueueTimeout time.Duration
+	// Adaptive has the newest served first while the queue has been standing.
+	Adaptive bool
+
+	// What the loops share is the limiter's, under the lock, which is all that they wait for each other for.
+	sync.Mutex
+	*pool.Limiter[*session, *backendConn]
+	waiting atomic.Int64 // for those who do not lock
+	srv     *Server
+	group   *balance.Group
+	servers []*BackendServer
+	readers []mailReader // by loop
+}
+
+type (
+	place  = pool.Place[*session, *backendConn]
+	letter = pool.Letter[*session, *backendConn]
+	claim  = pool.Claim[*session, *backendConn]
+)
+
+// start makes what the loops share of a limit.
+func (q *Limit) start(srv *Server, b *Backend, loops int) {
+	q.srv, q.group, q.servers = srv, b.Group, b.Servers
+	q.readers = make([]mailReader, loops)
+	for id := range q.readers {
+		q.readers[id] = mailReader{q, id}
+	}
+	bounds := pool.Bounds{Max: q.Max, Loops: loops, Queue: q.Queue, Adaptive: q.Adaptive}
+	q.Limiter = pool.NewLimiter[*session, *backendConn](bounds, q)
+}
+
+// Choose takes a server that has room for s, which waits on some loop, and does nothing else meanwhile.
+func (q *Limit) Choose(s *session, now int64) (int, pool.Choice) {
+	tried := &s.x.tried
+	i, ok := q.group.Pick(now, balance.NoKey, tried)
+	switch {
+	case ok:
+		return int(i), pool.Chosen
+	case !q.group.Busy(now, tried):
+		return 0, pool.Nobody
+	case tried.Len() > 0:
+		return 0, pool.BusyForIt
+	}
+	return 0, pool.Busy
+}
+
+// Usable reports whether who waits for a server should go on doing so.
+func (q *Limit) Usable(server int, now int64) bool {
+	return !q.group.Resting(balance.Index(server), now)
+}
+
+// SetWaiting notes how many wait.
+func (q *Limit) SetWaiting(n int) { q.waiting.Store(int64(n)) }
+
+// Waiting returns how many wait.
+func (q *Limit) Waiting() int { return int(q.waiting.Load()) }
+
+// Kick lets those in who wait for no reason any more. from is the calling loop, or -1.
+func (q *Limit) Kick(from int, now int64) {
+	if q.Waiting() > 0 {
+		q.Limiter.Kick(from, now)
+	}
+}
+
+// SetFull tells the balance who has no room.
+func (q *Limit) SetFull(server int, full bool) { q.group.SetFull(balance.Index(server), full) }
+
+// Poke has a loop read its mail.
+func (q *Limit) Poke(loop, from int) {
+	l := q.srv.loops[loop]
+	r := &q.readers[loop]
+	if loop == from {
+		l.runs.add(r) // not now: the caller is in the middle of something
+		return
+	}
+	l.post(r.resume)
+}
+
+// mailReader has a loop read its mail.
+type mailReader struct {
+	q    *Limit
+	loop int
+}
+
+func (r *mailReader) resume() { r.q.srv.loops[r.loop].read(r.q) }
+
+// enter lets the request in to the server that it has picked, or has it wait.
+func (s *session) enter(now Time) bool {
+	x := s.x
+	q := x.backend.Limit
+	x.limit = q
+	x.permit = q.Enter(s.l.id, int(x.target), x.fresh, nil)
+	if x.permit != pool.NoPermit {
+		return s.letIn(now)
+	}
+	p := s.place()
+	if x.permit = q.Enter(s.l.id, int(x.target), x.fresh, p); x.permit != pool.NoPermit {
+		return s.entered(now)
+	}
+	if q.group.Keyed() || x.pinned {
+		return s.wait(int(x.target), now) // there is no other server for its key, or its session
+	}
+	// Others were faster.
+	s.unpick(now)
+	return s.wait(pool.AnyServer, now)
+}
+
+// letIn goes on to the server that has been picked.
+func (s *session) letIn(now Time) bool {
+	x := s.x
+	if b := x.backend.Budget; b != nil && x.attempts == 0 {
+		b.pay()
+	}
+	x.paid = false
+	x.attempts++
+	s.setStage(stageDial, now)
+	return true
+}
+
+// place returns the exchange's place, which keeps its turn over attempts.
+func (s *session) place() *place {
+	x := s.x
+	if x.place == nil {
+		x.place = &place{Who: s}
+	}
+	return x.place
+}
+
+// unpick gives the picked server back unused.
+func (s *session) unpick(now Time) {
+	s.x.picked = false
+	s.x.backend.Group.Done(s.x.target, balance.OutcomeNeutral, int64(now))
+}
+
+// mustWait reports whether a request that there was no server to pick for can have one later.
+func (s *session) mustWait(now Time) bool {
+	b := s.x.backend
+	return b.Limit != nil && b.Group.Busy(int64(now), &s.x.tried)
+}
+
+// wait has the request wait for a server, or for any.
+func (s *session) wait(server int, now Time) bool {
+	x := s.x
+	q, p := x.backend.Limit, s.place()
+	x.limit = q
+	p.Loop, p.Server, p.Fresh, p.Permit = s.l.id, server, x.fresh, pool.NoPermit
+	switch v, server, permit := q.Wait(p, int64(now)); v {
+	case pool.Granted:
+		x.target, x.picked, x.permit = balance.Index(server), true, permit
+		return s.entered(now)
+	case pool.Queued:
+		s.setStage(stageWait, now)
+		s.l.kickLater(q)
+		return false
+	case pool.Refused:
+		s.unpaid()
+		x.limit = nil
+		return s.fail(faultQueueFull, now)
+	default: // Nowhere
+		s.unpaid()
+		x.limit = nil
+		if x.fault != faultNone {
+			return s.answer(x.fault, now)
+		}
+		return s.answer(faultNoServer, now)
+	}
+}
+
+// entered goes on with a permit that may be for a connection of another loop's.
+func (s *session) entered(now Time) bool {
+	if s.x.permit == pool.Coming {
+		s.setStage(stageWait, now)
+		return false
+	}
+	return s.letIn(now)
+}
+
+// inQueue waits for a letter. All that happens until then is that the client leaves.
+func (s *session) inQueue(now Time) bool {
+	if s.client.broken() {
+		return s.fail(faultClientGone, now)
+	}
+	if s.client.hup && s.hungUp() {
+		return s.fail(faultQueueLeft, now)
+	}
+	return false
+}
+
+// waitsSince is when the request came to wait for the first time.
+func (s *session) waitsSince() Time {
+	if at := s.x.place.Since(); at > 0 {
+		return Time(at)
+	}
+	return s.stageSince // it never was in the queue: a connection is under way to it
+}
+
+// hungUp reports whether the client has ended its side. One that leaves looks like one that only says that there
+// is no more to come; it is the former that is usual, and that must not be in the way of others. Only a tunnel's client may
+// have sent all that it has to say.
+func (s *session) hungUp() bool {
+	fds := [1]unix.PollFd{{Fd: int32(s.client.fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(fds[:], 0)
+	if err != nil || n == 0 || fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP) == 0 {
+		return false
+	}
+	return s.x.kind != tunnelSock || !s.pending()
+}
+
+// pending reports whether the client has sent bytes that nobody has read.
+func (s *session) pending() bool {
+	n, err := unix.IoctlGetInt(s.client.fd, unix.SIOCINQ)
+	return err == nil && n > 0
+}
+
+// leave gives back what the exchange has of its backend's limit. kept says that its connection is in the pool.
+func (s *session) leave(kept bool, now Time) {
+	l, x := s.l, s.x
+	q := x.limit
+	x.limit = nil
+	if s.stage == stageWait {
+		if server, chosen := q.Leave(x.place, int64(now)); chosen {
+			q.group.Done(balance.Index(server), balance.OutcomeNeutral, int64(now))
+		}
+	} else if kept || x.permit == pool.Idle {
+		q.Keep(l.id, int(x.target), int64(now))
+	} else {
+		if x.handed != nil {
+			l.drop(x.handed)
+			x.handed = nil
+		}
+		q.Drop(l.id, int(x.target), int64(now))
+	}
+	x.permit = pool.NoPermit
+	l.kickLater(q)
+}
+
+// promised takes the connection that the request has a permit for: one of the loop's pool, or one that another loop has
+// handed over. If that is not there any more, or of no use, the permit is one to open another.
+func (s *session) promised(server int) *backendConn {
+	l, x := s.l, s.x
+	c := x.handed
+	x.handed = nil
+	if x.permit == pool.Idle {
+		var ok bool
+		if c, ok = l.idle.Get(server); !ok {
+			x.limit.Missing(l.id, int(x.target))
+		}
+	}
+	x.permit = pool.Dial
+	if c == nil || s.usable(c) {
+		return c
+	}
+	l.drop(c)
+	return nil
+}
+
+// usable reports whether an idle connection can carry the request.
+func (s *session) usable(c *backendConn) bool {
+	x := s.x
+	if x.fresh || x.backend.Reuse != nil && x.backend.Reuse.tooOld(c, s.l.now) {
+		return false
+	}
+	// Connections that the server closes are taken out when their event comes. It may be waiting
+	// behind ours, and a request that is not idempotent must not find out by dying.
+	return x.req.Method.Idempotent() && !c.readable || c.quiet()
+}
+
+// read acts upon the loop's mail.
+func (l *Loop) read(q *Limit) {
+	var letters [8]letter
+	var claims [8]claim
+	got, asked := q.Mail(l.id, int64(l.now), letters[:0], claims[:0])
+	for _, m := range got {
+		if m.News == pool.Unwanted {
+			l.readmit(q, m.Server, m.Conn)
+			continue
+		}
+		m.Place.Who.called(m, l.now)
+	}
+	for _, c := range asked {
+		l.handOver(q, c)
+	}
+}
+
+// called is a letter for a session that waits.
+func (s *session) called(m letter, now Time) {
+	x := s.x
+	if s.stage != stageWait || x == nil || x.place != m.Place {
+		panicf("loop: a letter (%d) for a session in stage %v", m.News, s.stage)
+	}
+	switch m.News {
+	case pool.LetIn:
+		x.target, x.picked, x.permit = balance.Index(m.Server), true, m.Place.Permit
+		if x.permit == pool.Handed && s.l.adopt(m.Conn) {
+			x.handed = m.Conn
+		}
+		s.letIn(now)
+	default:
+		// The place is its own again, and there is nothing to give back.
+		x.limit = nil
+		if x.picked {
+			s.unpick(now)
+		}
+		s.setStage(stagePick, now)
+		if m.News == pool.Dropped {
+			s.fail(faultQueueTimeout, now)
+		}
+	}
+	s.step(now)
+}
+
+// readmit puts a connection into the pool that was on its way to another loop, or to somebody who has left. It is
+// counted there already.
+func (l *Loop) readmit(q *Limit, server int, c *backendConn) {
+	if l.adopt(c) {
+		l.rest(c)
+	} else if q.TakeIdle(l.id, server) {
+		q.Drop(l.id, server, int64(l.now))
+	}
+}
+
+// adopt has the loop watch a connection that another loop has handed over. If that fails, it is closed.
+func (l *Loop) adopt(c *backendConn) bool {
+	c.l = l
+	if err := l.register(&c.endpoint); err != nil {
+		sysClose(c.fd)
+		return false
+	}
+	return true
+}
+
+// release stops watching an idle connection, so that another loop can.
+func (l *Loop) release(c *backendConn) bool {
+	if err := l.poller.Delete(c.fd); err != nil {
+		return false
+	}
+	l.fds[c.fd] = nil
+	return true
+}
+
+// handOver answers another loop's claim to an idle connection of this one.
+func (l *Loop) handOver(q *Limit, m claim) {
+	server := q.id(m.Server)
+	c, ok := l.idle.Get(server)
+	switch {
+	case !ok:
+		q.Missing(l.id, m.Server)
+	case m.Fresh || c.readable && !c.quiet() || !l.release(c):
+		l.drop(c)
+		ok = false
+	}
+	if !ok {
+		c = nil
+	}
+	if !q.Hand(l.id, m, c, ok, int64(l.now)) && ok {
+		l.readmit(q, m.Server, c)
+	}
+}
+
+// id is what the loops know a server by.
+func (q *Limit) id(server int) int { return q.servers[server].ID }
+
+// retire closes a connection that was idle.
+func (l *Loop) retire(c *backendConn) {
+	t := &l.targets[c.server]
+	q := t.backend.Limit
+	if q == nil {
+		l.drop(c)
+		return
+	}
+	mine := q.TakeIdle(l.id, t.index)
+	l.drop(c)
+	if mine {
+		q.Drop(l.id, t.index, int64(l.now))
+	}
+}
+
+// rest puts a connection into the pool.
+func (l *Loop) rest(c *backendConn) {
+	b := l.targets[c.server].backend
+	l.pool(c, pool.Limits{PerKey: b.IdleMax, TTL: int64(b.IdleTTL)})
+}
+
+// kicker lets those in who wait for a server that rests, when it has rested.
+type kicker Loop
+
+// kickLater sees to it that those who wait find out when a rest ends. Whatever else may let them in does so at once.
+func (l *Loop) kickLater(q *Limit) {
+	if q.Waiting() == 0 {
+		return
+	}
+	at, ok := q.group.NextUp(int64(l.now))
+	if ok && (l.kickAt == 0 || Time(at) < l.kickAt) {
+		l.kickAt = Time(at)
+		l.arm(&l.kickTimer, l.kickAt)
+	}
+}
+
+func (k *kicker) expire(now Time) {
+	l := (*Loop)(k)
+	l.kickAt = 0
+	for _, b := range l.plan.Backends {
+		if b.Limit != nil {
+			b.Limit.Kick(l.id, int64(now))
+			l.kickLater(b.Limit)
+		}
+	}
+}
+
+// leaveLimits is the end of a loop whose idle connections have been closed. Other loops may have been promised them, and
+// may rely on its timer.
+func (l *Loop) leaveLimits() {
+	for _, b := range l.plan.Backends {
+		q := b.Limit
+		if q == nil {
+			continue
+		}
+		l.read(q)
+		for _, other := range l.srv.loops {
+			if other != l && q.Waiting() > 0 {
+				other.post(func() { other.kickLater(q) })
+			}
+		}
+	}
+}
