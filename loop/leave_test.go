@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -257,5 +258,54 @@ func TestTheConnectionOfAClientThatHasSaidItsLastIsClosedAtOnce(t *testing.T) {
 		if n := p.open(); n != 0 {
 			t.Errorf("%d sessions linger for a client that sends no more", n)
 		}
+	}
+}
+
+func TestAResetForACutResponseLeavesTheOneBeforeItWhole(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		t.Run(fmt.Sprint("half-closed: ", ends), func(t *testing.T) {
+			tr := newTrace(t)
+			o := tr.origin()
+			p := tr.proxy(setup{}, o)
+			// Its own buffer is small: what it has not read is in ours, which the kernel makes large enough.
+			d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+				return raw.Control(func(fd uintptr) { tr.shrink(int(fd), unix.SO_RCVBUF) })
+			}}
+			conn, err := d.Dial("tcp", p.srv.Addrs()[0].String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := tr.peer("client", conn)
+			c.send(strings.Repeat("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 2))
+			if ends {
+				c.closeWrite()
+			}
+			x := o.accept()
+			x.wantRequest("GET /", "")
+			body := letters(200_000)
+			x.send(ok(body))
+			x = o.accept()
+			x.wantRequest("GET /", "")
+			x.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+			tr.eventually("it is not passed on", func() (yes bool) {
+				p.onLoops(func(l *Loop) {
+					s := l.sessions.next
+					yes = s != &l.sessions && s.x != nil && s.x.down.payload == 4
+				})
+				return yes
+			})
+			x.Close()
+			tr.eventually("its end is not noticed", func() (yes bool) {
+				p.onLoops(func(l *Loop) { yes = l.sessions.next == &l.sessions || l.sessions.next.x == nil })
+				return yes
+			})
+			c.want(200, body)
+			rest, err := io.ReadAll(c.r)
+			if !strings.HasSuffix(string(rest), "\r\n\r\nhalf") || !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("got %s, %v: want a part, and a reset", excerpt(string(rest)), err)
+			}
+			c.Close()
+			tr.eventually("the session stays", func() bool { return p.open() == 0 })
+		})
 	}
 }

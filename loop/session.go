@@ -85,6 +85,7 @@ type session struct {
 	stage      stage
 	req, res   half
 	queued     bool  // on the run list
+	polls      int   // in stageLinger, before a reset: how often it was asked what the client has to take
 	unsent     int64 // in stageLinger: what the client had not acknowledged when its time was last up; 0: it never was
 	aborted    bool  // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
 	addr       [45]byte
@@ -246,6 +247,9 @@ func (s *session) deadline() (Time, fault) {
 	case stageDrain:
 		return s.within(x.upAt, x.timeouts.ClientBody, x.upDebt), faultNone
 	case stageLinger:
+		if s.aborted {
+			return s.stageSince.after(resetPoll), faultNone
+		}
 		return s.stageSince.after(lingerTime), faultNone
 	}
 	panicf("loop: a session waits in stage %v", s.stage)
@@ -300,7 +304,7 @@ func (s *session) expire(now Time) {
 		return
 	}
 	switch {
-	case s.stage == stageLinger && s.stillTakes():
+	case s.stage == stageLinger && (s.aborted && s.delivers() || !s.aborted && s.stillTakes()):
 		s.stageSince = now
 		at, _ = s.deadline()
 		s.l.arm(&s.timer, at)

@@ -175,13 +175,18 @@ func (s *session) finish(now Time) bool {
 	keep := x.persistent && !l.draining
 	// A client that has not said that this is its last request may have sent more, which is only not here yet.
 	mayFollow := !x.up.done || s.in.len() > 0 || x.head == 0 || x.req.Persistent()
-	gone := x.fault == faultClientGone || x.fault == faultClientTimeout || s.aborted
+	gone := x.fault == faultClientGone || x.fault == faultClientTimeout
 	s.finishExchange(now)
 	if !keep {
 		l.bufs.release(&s.in)
 		l.bufs.release(&s.client.out)
 		l.dropPipe(&s.client)
-		if !gone && !s.client.eof && (mayFollow || s.client.readable && !s.client.quiet()) && closeWrite(s.client.fd) {
+		if s.aborted && !gone && sysUnsent(s.client.fd) > 0 {
+			s.polls = 0
+			s.setStage(stageLinger, now)
+			return true
+		}
+		if !gone && !s.aborted && !s.client.eof && (mayFollow || s.client.readable && !s.client.quiet()) && closeWrite(s.client.fd) {
 			s.setStage(stageLinger, now)
 			return true
 		}
@@ -280,7 +285,8 @@ func micro(d time.Duration) int64 {
 	return d.Microseconds()
 }
 
-// linger reads and forgets what the client still sends, until it ends too.
+// linger reads and forgets what the client still sends, until it ends too; or, before a reset, until its connection is gone,
+// since a client may read on that sends no more.
 func (s *session) linger(now Time) bool {
 	for s.client.readable {
 		if s.turn.up >= turnBytes {
@@ -289,12 +295,28 @@ func (s *session) linger(now Time) bool {
 		}
 		n, errno := s.client.recv(s.l.relay)
 		s.turn.up += n
-		if errno != 0 || s.client.eof {
+		if errno != 0 || s.client.eof && !s.aborted {
 			s.close()
 			return false
 		}
 	}
 	return false
+}
+
+// resetPoll is how often it is looked whether the client has taken what is ahead of a reset: no event tells.
+const resetPoll = 50 * time.Millisecond
+
+// delivers reports whether what the kernel holds for the client is to be delivered before the connection is reset. A reset
+// destroys it, and with it what was whole: the end of the response before the one that was cut.
+func (s *session) delivers() bool {
+	if sysUnsent(s.client.fd) == 0 {
+		return false
+	}
+	if s.polls++; s.polls < int(lingerTime/resetPoll) {
+		return true
+	}
+	s.polls = 0
+	return s.stillTakes()
 }
 
 // stillTakes is asked when the time to linger is up: it reports whether the client has yet to take bytes that the kernel
