@@ -11,6 +11,8 @@ FUZZTIME ?= 30s
 BENCH    ?=
 SOAK     ?= 20m
 FAULTS   ?=
+# How long the tests of a package may take: some minutes are usual, and a busy machine needs several times as much.
+PATIENCE ?= 30m
 
 .PHONY: help
 help: ## list the targets
@@ -26,11 +28,11 @@ run: build ## build, and start the demo: a proxy with its own origins
 
 .PHONY: test
 test: ## run all tests
-	go test ./...
+	go test -timeout $(PATIENCE) ./...
 
 .PHONY: race
 race: ## run the tests under the race detector (needs a C compiler), but for those that only watch the binary
-	CGO_ENABLED=1 go test -race $$(go list ./... | grep -v -e /internal/e2e -e /internal/faults)
+	CGO_ENABLED=1 go test -timeout $(PATIENCE) -race $$(go list ./... | grep -v -e /internal/e2e -e /internal/faults)
 
 .PHONY: lint
 lint: bin/gofumpt bin/staticcheck ## check formatting (gofumpt), go vet, staticcheck
