@@ -173,8 +173,9 @@ func (s *session) flush(now Time) bool {
 func (s *session) finish(now Time) bool {
 	l, x := s.l, s.x
 	keep := x.persistent && !l.draining
-	// A client that has not said that this is its last request may have sent more, which is only not here yet.
-	mayFollow := !x.up.done || s.in.len() > 0 || x.head == 0 || x.req.Persistent()
+	// A client that has not said that this is its last request may have sent more, which is only not here yet. A drain
+	// does not wait for that: many clients notice only with their next request that a connection has ended.
+	mayFollow := !x.up.done || s.in.len() > 0 || !l.draining && (x.head == 0 || x.req.Persistent())
 	gone := x.fault == faultClientGone || x.fault == faultClientTimeout
 	s.finishExchange(now)
 	if !keep {
