@@ -137,10 +137,13 @@ func (s *session) pickNext(now Time) (balance.Index, bool) {
 	x := s.x
 	group := x.backend.Group
 	if st := x.backend.Sticky; st != nil {
-		if servers := s.sessionServers(); len(servers) > 0 {
+		servers := s.sessionServers()
+		x.pinned = len(servers) > 0
+		if x.pinned {
 			if i, ok := group.PickOf(servers, int64(now), &x.tried); ok || st.NoFailover {
 				return i, ok
 			}
+			x.pinned = false
 		}
 	}
 	key := uint64(balance.NoKey)
@@ -154,12 +157,9 @@ func (s *session) pickNext(now Time) (balance.Index, bool) {
 func (s *session) passOver(now Time) bool {
 	x := s.x
 	s.giveBack(s.judge(faultPassedOver), x.keepServer)
-	x.target, x.picked = x.next, true
-	x.attempts++
 	x.sent, x.heard, x.stale = false, false, false
 	s.startBody()
-	s.setStage(stageDial, now)
-	return true
+	return s.pickedServer(x.next, now)
 }
 
 // neverConnected reports whether a fault is that no connection could be made, or that nobody was there to answer on it.
