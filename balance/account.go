@@ -17,6 +17,9 @@ func newByBusyness(*Group, []Server) algorithm { return account{busy: true} }
 func (g *Group) Traffic(i Index, bytes int64) {
 	if g.CountsTraffic() {
 		g.servers[i].spent.Add(bytes)
+		if u := g.units; u != nil {
+			u.group.Traffic(u.of[i], bytes)
+		}
 	}
 }
 

@@ -23,6 +23,10 @@ type Server struct {
 	Set int
 	// Status is 0 for a server that takes its share.
 	Status Status
+	// Of is the server that this is but one address of; empty: it is a server of its own. Servers with the same Of are
+	// picked as one, whose Name that is, with the Weight, Set and Status of the first; then one of them is picked. It is
+	// read for Addresses only.
+	Of string
 	// Host is the address without its port, and Port the port, as lighttpd hashes them: of a unix socket the
 	// path, and 0. They are read for HashCompat only.
 	Host string
@@ -65,6 +69,10 @@ type Options struct {
 	HashCompat string
 	// Ejection has servers taken out of use for what their answers are like. Nil: none ever is.
 	Ejection *Ejection
+	// MayBeEmpty: a group of no servers is no mistake, since Follow will bring some. Pick finds none until then.
+	MayBeEmpty bool
+	// Addresses: servers may be addresses of one server, as Server.Of says.
+	Addresses bool
 }
 
 // Outcome is what came of a Pick.
@@ -181,6 +189,7 @@ func Keyed(algorithm string) bool {
 // goroutine at any time.
 type Group struct {
 	// Immutable.
+	options   Options // for the group that follows
 	names     []string
 	disable   int64 // ns
 	maxFails  int32
@@ -202,32 +211,47 @@ type Group struct {
 
 	// Shared: loops of one process must agree on who is busy and who rests, or each would learn it anew.
 	algorithm algorithm
-	plain     plain // nil if there is no shorter way, or servers may be ejected
+	plain     plain  // nil if there is no shorter way, or servers may be ejected
+	units     *units // nil without Options.Addresses
 	servers   []server
 	tiers     []tier
 	dice      *dice
-	sessions  *sessions    // nil if no server has a name for sessions
-	rests     atomic.Int64 // servers that may be picked and are not up
-	outs      atomic.Int64 // those of them that are out of service
-	rampEnd   atomic.Int64 // when the last slow start ends
+	sessions  *sessions // nil if no server has a name for sessions
+	*totals
 }
 
-// server is the state of one server. Its words are written for every request, by any loop, so it fills a
-// cache line: writing one server's state must not slow down readers of its neighbour's.
+// totals are what is counted over the servers of a group, and of those that follow it.
+type totals struct {
+	rests   atomic.Int64 // servers that may be picked and are not up
+	outs    atomic.Int64 // those of them that are out of service
+	rampEnd atomic.Int64 // when the last slow start ends
+}
+
+// server is a server as one group has it: its state, which it may share with the groups before and after, and what
+// the list of this group says of it. What has to outlive a change of the list belongs into state.
 type server struct {
+	*state
+	// Immutable.
+	weight int64
+	tier   int32 // the tier that has the server, or -1
+	status Status
+}
+
+// state is the state of one server. Its words are written for every request, by any loop, so it fills a
+// cache line: writing one server's state must not slow down readers of its neighbour's.
+type state struct {
 	inFlight atomic.Int64
 	// rest is 0 while the server is up, else restUntil(...).
-	rest   atomic.Int64
-	weight int64 // immutable; here because fair reads it together with inFlight
-	tier   int32 // immutable: the tier that has the server, or -1
-	status Status
-	fails  atomic.Int32 // failures in a row
-	full   atomic.Bool
-	since  atomic.Int64 // when it came back from its last rest; 0: it never rested
+	rest  atomic.Int64
+	fails atomic.Int32 // failures in a row
+	full  atomic.Bool
+	since atomic.Int64 // when it came back from its last rest; 0: it never rested
 	// spent is what bytraffic and bybusyness go by: bytes, or requests.
 	spent atomic.Int64
 	// latency is what ewma goes by: see average.
 	latency atomic.Uint64
+	watched *watched // nil in groups that eject nobody
+	_       [8]byte
 }
 
 // restUntil returns the state of a server that rests until a time, with a probe under way or not. It is never
@@ -246,8 +270,11 @@ const outOfService = math.MaxInt64
 // New returns a group of the given servers, all of them up. Their order is the order of preference between
 // equals. It fails for an unknown algorithm, a weight out of range, a negative time, an option that is not for the
 // algorithm, or no servers.
-func New(servers []Server, o Options) (*Group, error) {
-	if len(servers) == 0 {
+func New(servers []Server, o Options) (*Group, error) { return makeGroup(servers, o, nil) }
+
+// makeGroup is New for a group that follows another one, which is nil for the first.
+func makeGroup(servers []Server, o Options, before *Group) (*Group, error) {
+	if len(servers) == 0 && !o.MayBeEmpty {
 		return nil, errors.New("a group needs at least one server")
 	}
 	if o.DisableTime < 0 {
@@ -257,6 +284,8 @@ func New(servers []Server, o Options) (*Group, error) {
 		return nil, fmt.Errorf("slow start %v is negative", o.SlowStart)
 	}
 	g := &Group{
+		options:   o,
+		totals:    &totals{},
 		names:     make([]string, len(servers)),
 		disable:   int64(min(o.DisableTime, maxDisableTime)),
 		maxFails:  int32(max(o.MaxFails, 1)),
@@ -270,7 +299,7 @@ func New(servers []Server, o Options) (*Group, error) {
 	g.counts = g.maxFails > 1 || g.factor > 0 || o.Ejection != nil
 	if o.Ejection != nil {
 		var err error
-		if g.eject, err = newEjector(*o.Ejection, len(servers)); err != nil {
+		if g.eject, err = newEjector(*o.Ejection, before); err != nil {
 			return nil, err
 		}
 	}
@@ -283,7 +312,14 @@ func New(servers []Server, o Options) (*Group, error) {
 		g.servers[i].weight = int64(s.Weight)
 		g.servers[i].status = s.Status
 	}
-	g.makeTiers(servers)
+	joined := g.adopt(servers, before)
+	if o.Addresses {
+		if err := g.makeUnits(servers, before, joined); err != nil {
+			return nil, err
+		}
+	} else {
+		g.makeTiers(servers, before, joined)
+	}
 	name := o.Algorithm
 	if name == "" {
 		name = algorithms[0].name
@@ -295,6 +331,8 @@ func New(servers []Server, o Options) (*Group, error) {
 		switch {
 		case o.HashBalanceFactor != 0 && (!a.keyed || o.HashBalanceFactor <= 100):
 			return nil, fmt.Errorf("a hash balance factor of %d%% is not for %s: it is above 100, and for algorithms that go by a key", o.HashBalanceFactor, name)
+		case len(servers) == 0:
+			g.algorithm = nobody{}
 		case o.HashCompat == "":
 			g.algorithm = a.make(g, servers)
 		default:
@@ -369,6 +407,9 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 	}
 	if g.counts {
 		g.doneCounting(i, o)
+	}
+	if u := g.units; u != nil {
+		u.group.Done(u.of[i], OutcomeNeutral, now)
 	}
 	if s.inFlight.Add(-1) < 0 {
 		panic("balance: Done without Pick for server " + g.names[i])

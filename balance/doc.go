@@ -49,6 +49,12 @@
 // A request whose session is on a certain server goes there by PickOf, if the server is up: ByRoute and ByToken find the
 // servers by what the request calls them. What a session has had counts against its server in later choices.
 //
+// # Members
+//
+// The list of a group's servers never changes: a changed list is another group, which Follow makes. The two share the
+// states of the servers that are in both, and the counts over them, so that it does not matter which of them is told
+// of an outcome. An Index is one of the group that it was picked from, for as long as that is referred to.
+//
 // # Concurrency
 //
 // A Group is shared by all loops. Its state is a few atomic words a server, on cache lines of the server's
@@ -57,7 +63,7 @@
 //
 // # Limitations
 //
-// The servers of a group are fixed. A Pick by fair looks at each server in turn, up to the first idle one, and so
+// A Pick by fair looks at each server in turn, up to the first idle one, and so
 // costs time in proportion to the servers that are busy; by bytraffic, bybusyness, hash and sticky in proportion to
 // all servers. The others take the same time for any number.
 package balance

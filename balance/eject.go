@@ -72,10 +72,10 @@ func latencyOf(bucket int) float64 {
 // ejector is what a group has that ejects servers.
 type ejector struct {
 	Ejection
-	watched []*watched
+	watched []*watched // by index: those of the servers' states
 
-	// Owned by the caller of Judge.
-	part int // the latest of windowParts
+	// Owned by the caller of Judge, and shared by the groups that follow one another.
+	part *int // the latest of windowParts
 }
 
 // watched is what is known of a server's answers.
@@ -101,15 +101,24 @@ type tally struct {
 	latency         []uint32 // nil unless latencies are judged
 }
 
-func newEjector(e Ejection, servers int) (*ejector, error) {
+// newEjector returns the ejector of a group that follows another one, which is nil for the first. The servers come later:
+// see watch.
+func newEjector(e Ejection, before *Group) (*ejector, error) {
 	if e.Window <= 0 || e.MinRequests < 1 || e.Time <= 0 || e.MaxTime < e.Time ||
 		e.ErrorRate < 0 || e.ErrorRate > 100 || e.LatencyFactor < 0 || e.MaxShare < 0 || e.MaxShare > 100 {
 		return nil, fmt.Errorf("an ejection is out of range: %+v", e)
 	}
 	e.MaxTime = min(e.MaxTime, maxDisableTime)
 	e.Time = min(e.Time, e.MaxTime)
-	j := &ejector{Ejection: e, watched: make([]*watched, servers)}
-	for i := range j.watched {
+	if before != nil {
+		return &ejector{Ejection: e, part: before.eject.part}, nil
+	}
+	return &ejector{Ejection: e, part: new(int)}, nil
+}
+
+// watch has a server's answers counted from now on, with those that are known from the group before.
+func (e *ejector) watch(s *state) {
+	if s.watched == nil {
 		w := new(watched)
 		if e.LatencyFactor > 0 {
 			counts := make([]uint32, (windowParts+1)*latencyBuckets)
@@ -118,9 +127,9 @@ func newEjector(e Ejection, servers int) (*ejector, error) {
 			}
 			w.seen.latency = counts
 		}
-		j.watched[i] = w
+		s.watched = w
 	}
-	return j, nil
+	e.watched = append(e.watched, s.watched)
 }
 
 // JudgeEvery is the pace at which Judge is to be called; zero: not at all.
@@ -176,11 +185,10 @@ func (g *Group) pickEjecting(l look) (Index, bool) {
 	}
 	best := Index(-1)
 	for i := range Index(len(g.servers)) {
-		s := &g.servers[i]
 		if !g.standsIn(i, l.tried) {
 			continue
 		}
-		if best < 0 || s.tier < g.servers[best].tier || s.tier == g.servers[best].tier && g.lessBusy(i, best) {
+		if best < 0 || g.rank(i) < g.rank(best) || g.rank(i) == g.rank(best) && g.lessBusy(i, best) {
 			best = i
 		}
 	}
@@ -206,7 +214,16 @@ func (g *Group) PickEjected(servers []Index, tried *Tried) (Index, bool) {
 // standsIn reports whether a server is ejected, and could be picked otherwise.
 func (g *Group) standsIn(i Index, tried *Tried) bool {
 	s := &g.servers[i]
-	return g.eject.serves(i, s.rest.Load()) && s.tier >= 0 && !tried.Has(i)
+	return g.eject.serves(i, s.rest.Load()) && s.tier >= 0 && g.rank(i) >= 0 && !tried.Has(i)
+}
+
+// rank is the place of a server's tier among those that are tried one after the other. With Addresses it is that of its
+// unit, and -1 if that gets nothing.
+func (g *Group) rank(i Index) int32 {
+	if u := g.units; u != nil {
+		return u.group.servers[u.of[i]].tier
+	}
+	return g.servers[i].tier
 }
 
 // takeEjected counts a request on an ejected server, which stays so.
@@ -216,10 +233,14 @@ func (g *Group) takeEjected(i Index) {
 	if g.factor > 0 {
 		g.tiers[s.tier].inFlight.Add(1)
 	}
+	if u := g.units; u != nil {
+		u.count(u.of[i])
+	}
 }
 
 // Judge compares what the servers have answered, ejects those that are out of line, and returns what has changed. It is
-// called every JudgeEvery, by one goroutine at a time. It takes time in proportion to all servers, and belongs beside the
+// called every JudgeEvery, by one goroutine at a time, and not while Follow or Leave is under way. After Follow it is
+// the group that follows that is judged. It takes time in proportion to all servers, and belongs beside the
 // loops.
 func (g *Group) Judge(now int64) []Judgement {
 	e := g.eject
@@ -227,10 +248,10 @@ func (g *Group) Judge(now int64) []Judgement {
 		return nil
 	}
 	var changes []Judgement
-	e.part = (e.part + 1) % windowParts
+	*e.part = (*e.part + 1) % windowParts
 	up, ejected := 0, 0
 	for i, w := range e.watched {
-		w.advance(e.part)
+		w.advance(*e.part)
 		s := &g.servers[i]
 		if rest := s.rest.Load(); rest == 0 {
 			if s.tier >= 0 {
@@ -304,7 +325,7 @@ func (e *ejector) accused(g *Group) []accusation {
 			rates = append(rates, rate[i])
 		}
 		if e.LatencyFactor > 0 {
-			if latency[i] = w.median(e.part, e.MinRequests); latency[i] >= 0 {
+			if latency[i] = w.median(*e.part, e.MinRequests); latency[i] >= 0 {
 				latencies = append(latencies, latency[i])
 			}
 		}

@@ -53,6 +53,9 @@ func (g *Group) Answered(i Index, latency, now int64) {
 	if !g.averages {
 		return
 	}
+	if u := g.units; u != nil {
+		u.group.Answered(u.of[i], latency, now)
+	}
 	word := &g.servers[i].latency
 	for {
 		v := word.Load()

@@ -9,20 +9,20 @@ import (
 	"pgregory.net/rapid"
 )
 
-// state is what a server of the model is in.
-type state int
+// condition is what a server of the model is in.
+type condition int
 
 const (
-	up      state = iota
-	rests         // until a time
-	probing       // a request tries it; it rests for the others until a time
-	ejected       // until a time, which only SetUp ends early
-	away          // until SetUp says otherwise
+	up      condition = iota
+	rests             // until a time
+	probing           // a request tries it; it rests for the others until a time
+	ejected           // until a time, which only SetUp ends early
+	away              // until SetUp says otherwise
 )
 
 // patient is a server of the model.
 type patient struct {
-	state    state
+	state    condition
 	until    int64
 	fails    int
 	inFlight int64

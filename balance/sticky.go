@@ -106,6 +106,9 @@ func (g *Group) takeOf(servers []Index, now int64, tried *Tried) (Index, bool) {
 		if s.status&(Disabled|Stopped) != 0 || tried.Has(i) || !g.take(i, now) {
 			continue
 		}
+		if u := g.units; u != nil {
+			u.count(u.of[i])
+		}
 		if s.tier >= 0 {
 			if g.factor > 0 {
 				g.tiers[s.tier].inFlight.Add(1)

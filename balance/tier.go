@@ -1,6 +1,8 @@
 package balance
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -48,32 +50,35 @@ func (s Status) String() string {
 // one tier.
 type tier struct {
 	// Immutable.
+	set     int
+	standby bool
+	unit    string  // the unit that the tier is the addresses of: see units; else empty
 	servers []Index // that may be picked, in the order listed
 	regular []Index // those of the set that spares stand in for, whether they may be picked or not
 	spares  []Index
 
-	// Shared. Only groups with a hash balance factor count their requests here.
+	*tierTotals
+}
+
+// tierTotals are what is counted over the servers of a tier, and of those that take its place in the groups that
+// follow. Only groups with a hash balance factor count their requests here.
+type tierTotals struct {
 	_        [64]byte
 	inFlight atomic.Int64
 	upWeight atomic.Int64 // sum of the weights of the servers that are up
 	_        [48]byte
 }
 
-// makeTiers sorts servers into tiers.
-func (g *Group) makeTiers(servers []Server) {
+// makeTiers sorts servers into tiers. Those that joined are counted; the others have been, in the group before.
+func (g *Group) makeTiers(servers []Server, before *Group, joined []bool) {
 	g.selective = g.slowStart > 0 || g.force || g.limited
 	sets := map[int]bool{}
-	last := 0
 	for _, s := range servers {
 		g.selective = g.selective || s.Set != servers[0].Set || s.Status&^IgnoreErrors != 0
 		sets[s.Set] = true
-		last = max(last, s.Set)
 	}
-	for set := 0; set <= last; set++ {
-		if !sets[set] {
-			continue
-		}
-		var inUse, standbys tier
+	for _, set := range slices.Sorted(maps.Keys(sets)) {
+		inUse, standbys := tier{set: set}, tier{set: set, standby: true}
 		for i, s := range servers {
 			i := Index(i)
 			switch {
@@ -95,8 +100,8 @@ func (g *Group) makeTiers(servers []Server) {
 				}
 			}
 		}
-		g.addTier(&inUse)
-		g.addTier(&standbys)
+		g.addTier(&inUse, before)
+		g.addTier(&standbys, before)
 	}
 	// The tiers are where they stay: now their servers can be counted.
 	for i := range g.servers {
@@ -105,15 +110,18 @@ func (g *Group) makeTiers(servers []Server) {
 	for t := range g.tiers {
 		for _, i := range g.tiers[t].servers {
 			g.servers[i].tier = int32(t)
-			g.tiers[t].upWeight.Add(g.servers[i].weight)
+			if joined[i] {
+				g.count(i)
+			}
 			g.enabled++
 		}
 	}
 }
 
-func (g *Group) addTier(t *tier) {
+func (g *Group) addTier(t *tier, before *Group) {
 	if len(t.servers) > 0 {
-		g.tiers = append(g.tiers, tier{servers: t.servers, regular: t.regular, spares: t.spares})
+		t.tierTotals = before.totalsOf(t)
+		g.tiers = append(g.tiers, *t)
 	}
 }
 
@@ -135,6 +143,10 @@ func (g *Group) pickTier(l look) (Index, bool) {
 			draw = g.dice.roll()
 		}
 		draw |= 1 // 0 means that all ramps are over
+	}
+	if g.units != nil {
+		l.draw = draw
+		return g.units.pick(g, l)
 	}
 	for t := range g.tiers {
 		l.tier, l.spares, l.draw = t, g.standIns(t, &l), draw
