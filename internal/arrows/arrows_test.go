@@ -34,7 +34,7 @@ var (
 var rules = []rule{
 	// The map.
 	{
-		from: []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/internal/accesslog", "millrace/internal/health", "millrace/internal/explain", "millrace/internal/proxyproto"},
+		from: []string{"millrace/httpparse", "millrace/pool", "millrace/balance", "millrace/internal/accesslog", "millrace/internal/health", "millrace/internal/explain", "millrace/internal/proxyproto", "millrace/internal/resolve/..."},
 		to:   everything,
 		why:  "leaves know nothing of each other: each can be read, tested and fuzzed alone",
 	},
@@ -60,6 +60,11 @@ var rules = []rule{
 		from: []string{"millrace/loop"},
 		to:   []string{"millrace/internal/demo"},
 		why:  "the demo's origins are clients of the proxy like any other, not a part of it",
+	},
+	{
+		from: everything,
+		to:   []string{"millrace/internal/resolve/dnstest"},
+		why:  "a name server for tests is not linked into the binary",
 	},
 	{
 		from: []string{"millrace/bench/..."},
