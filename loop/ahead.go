@@ -16,7 +16,7 @@ import (
 const aheadInterval = Time(500 * time.Millisecond)
 
 // share is how many connections to a server a loop keeps ready. What does not divide goes to different loops for
-// different servers.
+// different servers, by their ID, which stays when the list of servers changes.
 func (b *Backend) share(server, loop, loops int) int {
 	n := b.MinIdle / loops
 	if (loop+server)%loops < b.MinIdle%loops {
@@ -48,6 +48,7 @@ func (m *aheadMaker) expire(now Time) {
 	again := false
 	for _, b := range l.plan.Backends {
 		again = again || b.MinIdle > 0
+		b := b.generation()
 		for i := range b.Servers {
 			l.makeAhead(b, i)
 		}
@@ -63,7 +64,7 @@ func (l *Loop) makeAhead(b *Backend, index int) {
 		return // each is made for a client
 	}
 	id := b.Servers[index].ID
-	missing := b.share(index, l.id, len(l.srv.loops)) - l.idle.Count(id)
+	missing := b.share(id, l.id, len(l.srv.loops)) - l.idle.Count(id)
 	for _, c := range l.ahead {
 		if c.server == id {
 			missing--

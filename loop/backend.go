@@ -81,6 +81,10 @@ func (c *backendConn) connected() syscall.Errno {
 
 // keep puts an unused connection into the pool. It is watched there.
 func (l *Loop) keep(c *backendConn, limits pool.Limits) {
+	if l.targets[c.server].left {
+		l.drop(c)
+		return
+	}
 	c.served++
 	l.pool(c, limits)
 }

@@ -31,7 +31,8 @@ type exchange struct {
 	backend  *Backend
 	override *StatusSet // of its answers, those whose content is replaced; nil: none
 	target   balance.Index
-	picked   bool // target is taken and has to be given back
+	server   *BackendServer // that of target; still that when the server has left the backend
+	picked   bool           // target is taken and has to be given back
 	tried    balance.Tried
 	inCookie balance.Index // 1 + the server that the client's cookie names, of those that we have set; 0: none
 
@@ -67,6 +68,7 @@ type exchange struct {
 	attempts    int           // servers that were picked
 	uncounted   int           // attempts that died on a kept connection
 	next        balance.Index // reserved for the request, with faultPassedOver
+	nextOf      *Backend      // the generation that next is of
 	paid        bool          // the retry budget has paid for an attempt that no server has been picked for yet
 	retryAfter  int32         // seconds after which a refused client may come again; 0: it is not said
 

@@ -140,6 +140,7 @@ func (e *explaining) open(p *Plan) {
 	}
 	now := clock()
 	l := &Loop{srv: srv, log: srv.log, plan: p, now: now, timers: newWheel(now), idle: pool.New[*backendConn](), spliceFrom: math.MaxInt64}
+	l.setTargets(p)
 	for _, b := range p.Backends {
 		if b.Limit != nil {
 			b.Limit.start(srv, b, 1)
@@ -187,7 +188,7 @@ func (e *explaining) explainRaw() {
 	e.explainServer()
 	target, ok := x.Backend.Group.Pick(int64(s.l.now), s.balanceKey(), &s.x.tried)
 	if !ok {
-		x.Reason = noServer
+		x.Reason = noServer(x.Backend)
 		x.Closed = true
 		x.Blame = backendKey(x.Backend)
 		return
@@ -196,7 +197,12 @@ func (e *explaining) explainRaw() {
 	x.Backend.Group.Done(target, balance.OutcomeNeutral, int64(s.l.now))
 }
 
-const noServer = "no server may be picked: each is disabled, stopped or draining"
+func noServer(b *Backend) string {
+	if len(b.Servers) == 0 {
+		return "there is no server: none of their names can be resolved"
+	}
+	return "no server may be picked: each is disabled, stopped or draining"
+}
 
 func backendKey(b *Backend) string { return "backend." + b.Name }
 
@@ -395,7 +401,7 @@ func (e *explaining) refused(before stage) {
 	s, x := e.s, e.x
 	x.Status, x.Answer = s.x.status, e.heard()
 	if before == stagePick {
-		x.Reason, x.Blame = noServer, backendKey(x.Backend)
+		x.Reason, x.Blame = noServer(x.Backend), backendKey(x.Backend)
 		if len(e.session()) > 0 && x.Backend.Sticky.NoFailover {
 			x.Reason, x.Blame = "no server that may have the request's session may be picked", x.Blame+".no_failover"
 		}

@@ -460,9 +460,17 @@ func (p *proxy) check() {
 			p.tr.Errorf("loop %d has ended with %d pipes", l.id, l.pipes.open)
 		}
 	}
-	for i := range p.group.Len() {
-		if n := p.group.InFlight(balance.Index(i)); n != 0 {
-			p.tr.Errorf("server %d has %d requests in flight when all have ended", i, n)
+	groups := []*balance.Group{p.group}
+	for _, b := range p.srv.plan.Backends {
+		if b.Names != nil {
+			groups = append(groups, b.Names.latest.Load().Group)
+		}
+	}
+	for _, g := range groups {
+		for i := range g.Len() {
+			if n := g.InFlight(balance.Index(i)); n != 0 {
+				p.tr.Errorf("server %d has %d requests in flight when all have ended", i, n)
+			}
 		}
 	}
 	for _, b := range p.srv.plan.Backends {

@@ -93,6 +93,7 @@ type target struct {
 	index    int // in backend.Servers
 	sockaddr unix.Sockaddr
 	family   int
+	left     bool // it is not a server of its backend any more: connections to it are not kept
 }
 
 func newLoop(srv *Server, id int) (*Loop, error) {
@@ -132,6 +133,16 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 // old one until their exchange ends.
 func (l *Loop) setPlan(plan *Plan) {
 	l.plan = plan
+	l.setTargets(plan)
+	for _, b := range plan.Backends {
+		if b.MinIdle > 0 {
+			l.arm(&l.aheadTimer, l.now)
+		}
+	}
+}
+
+// setTargets makes the servers of a plan those that the loop can dial.
+func (l *Loop) setTargets(plan *Plan) {
 	n := 0
 	for _, b := range plan.Backends {
 		for _, s := range b.Servers {
@@ -140,12 +151,8 @@ func (l *Loop) setPlan(plan *Plan) {
 	}
 	l.targets = make([]target, n)
 	for _, b := range plan.Backends {
-		for i, s := range b.Servers {
-			sa, family := sockaddr(s.Address, s.Path)
-			l.targets[s.ID] = target{s, b, i, sa, family}
-		}
-		if b.MinIdle > 0 {
-			l.arm(&l.aheadTimer, l.now)
+		for i := range b.Servers {
+			l.join(b, i)
 		}
 	}
 }

@@ -28,11 +28,10 @@ func (s *session) refusesPing(now Time) bool {
 	if x.res.Status != 417 || s.expects100() {
 		return false
 	}
-	next, ok := s.pickNext(now)
-	if !ok {
+	if !s.reserve(now) {
 		return false
 	}
-	x.next, x.unpinged, x.keepServer = next, true, false
+	x.unpinged, x.keepServer = true, false
 	x.uncounted++
 	return true
 }

@@ -40,6 +40,8 @@ type Plan struct {
 	// OwnErrors are the pages of our own answers, ServerErrors those that take the place of what servers say: see
 	// Route.ErrorOverride.
 	OwnErrors, ServerErrors ErrorPages
+	// Resolver looks up the names of backends; nil when none has any.
+	Resolver Resolver
 	// AccessLog is nil when it is off.
 	AccessLog *AccessLog
 	// Inherited are the listening sockets that a service manager has passed to the process, under the names that it gave
@@ -187,11 +189,15 @@ type Backend struct {
 	Health *health.Check
 	// RetryAfter is what a client is told to wait, in seconds, when no server is eligible; 0: it is not told.
 	RetryAfter int
+	// Names are looked up again while the backend is in use, and Servers and Group change with them: to those of
+	// another Backend, the next generation. Nil: they stay as they are.
+	Names *Names
 }
 
 // BackendServer is one address of a backend.
 type BackendServer struct {
-	// ID is dense over all servers of the plan and keys the loops' connection pools.
+	// ID is dense over all servers of the plan and keys the loops' connection pools. Of servers that names bring while
+	// the plan is in use, it is one that nobody has.
 	ID int
 	// Name is the address as text: ip:port, or unix:/path.
 	Name string

@@ -138,6 +138,7 @@ func (s *session) letIn(now Time) bool {
 	if b := x.backend.Budget; b != nil && x.attempts == 0 {
 		b.pay()
 	}
+	x.server = x.backend.Servers[x.target]
 	x.paid = false
 	x.attempts++
 	s.setStage(stageDial, now)

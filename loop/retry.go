@@ -113,12 +113,11 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 		return false
 	}
 	x.tried.Add(x.target)
-	next, ok := s.pickNext(now)
-	if !ok {
+	if !s.reserve(now) {
 		s.unpaid()
 		return false
 	}
-	x.next, x.paid = next, false
+	x.paid = false
 	// The connection can be kept if nothing more comes of the response, and nothing else has come.
 	length := int64(0)
 	if body.Kind == httpparse.BodyLength {
@@ -132,7 +131,26 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 	return true
 }
 
-// pickNext picks another server for a request that a server has answered: as pick does, but that there may be none.
+// reserve reserves another server for a request that a server has answered, if there is one.
+func (s *session) reserve(now Time) bool {
+	x := s.x
+	was, target, tried, inCookie := x.backend, x.target, x.tried, x.inCookie
+	if was.Names != nil {
+		x.renew()
+	}
+	next, ok := s.pickNext(now)
+	x.next, x.nextOf = next, x.backend
+	if was != x.nextOf {
+		// Until the one that has answered is given back, it is that of the generation that it was picked from.
+		x.backend, x.target, x.tried = was, target, tried
+		if !ok {
+			x.inCookie = inCookie
+		}
+	}
+	return ok
+}
+
+// pickNext picks another server as pick does, but that there may be none.
 func (s *session) pickNext(now Time) (balance.Index, bool) {
 	x := s.x
 	group := x.backend.Group
@@ -157,6 +175,10 @@ func (s *session) pickNext(now Time) (balance.Index, bool) {
 func (s *session) passOver(now Time) bool {
 	x := s.x
 	s.giveBack(s.judge(faultPassedOver), x.keepServer)
+	if x.nextOf != x.backend {
+		x.tried.Carry(x.backend.Group, x.nextOf.Group)
+		x.backend = x.nextOf
+	}
 	x.sent, x.heard, x.stale = false, false, false
 	s.startBody()
 	return s.pickedServer(x.next, now)

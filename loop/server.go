@@ -115,6 +115,7 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 		}
 		return nil, err
 	}
+	members := newMembers(srv)
 	for _, l := range srv.loops {
 		srv.running.Go(func() {
 			if err := l.run(); err != nil {
@@ -127,6 +128,7 @@ func Start(plan *Plan, log *slog.Logger, opened ...func() error) (*Server, error
 	ctx, cancel := context.WithCancel(context.Background())
 	srv.watchHealth(ctx)
 	srv.watchEjections(ctx)
+	members.watch(ctx)
 	go srv.finish(cancel)
 	return srv, nil
 }

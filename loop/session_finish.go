@@ -250,7 +250,7 @@ func (s *session) log(now Time) {
 	if x.backend != nil {
 		r.Backend = x.backend.Name
 		if x.attempts > 0 {
-			r.Server = x.backend.Servers[x.target].Name
+			r.Server = x.server.Name
 		}
 	}
 	r.Retries = max(x.attempts-1, 0)

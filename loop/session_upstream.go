@@ -12,6 +12,9 @@ import (
 // pick chooses a server that this request has not failed on.
 func (s *session) pick(now Time) bool {
 	x := s.x
+	if x.backend.Names != nil {
+		x.renew()
+	}
 	if x.backend.Sticky != nil {
 		if decided, moved := s.pickSession(now); decided {
 			return moved
