@@ -26,7 +26,7 @@ const defaultPort = 80
 
 const (
 	listenHelp = `allowed are "host:port", "[v6]:port", ":port", "unix:/path" and "systemd:NAME"`
-	serverHelp = `allowed are "host", "host:port", "[v6]:port" and "unix:/path"`
+	serverHelp = `allowed are "host", "host:port", "[v6]:port", "unix:/path" and "srv:name"`
 )
 
 // parseListen reads an address to listen on. What is wrong with it comes back as the message.
@@ -78,6 +78,9 @@ func parseServer(s string) (t target, wrong string) {
 	if path, ok := strings.CutPrefix(s, unixPrefix); ok {
 		t.path = path
 		return t, checkSocketPath(s, path)
+	}
+	if t, wrong, ok := parseService(s); ok {
+		return t, wrong
 	}
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
 		if scheme != "http" {

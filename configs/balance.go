@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"millrace/balance"
@@ -234,6 +236,9 @@ func (t *target) member(e endpoint) balance.Server {
 	if e.path == "" {
 		s.Host, s.Port = e.tcp.Addr().String(), e.tcp.Port()
 	}
+	if t.whole && t.host != "" {
+		s.Of = net.JoinHostPort(t.host, strconv.Itoa(int(e.tcp.Port())))
+	}
 	return s
 }
 
@@ -248,5 +253,7 @@ func (b *backend) balanceOptions() balance.Options {
 		HashBalanceFactor: int(b.HashBalanceFactor.v),
 		Ejection:          b.Ejection.options(),
 		Limited:           b.limited(),
+		MayBeEmpty:        b.follows(),
+		Addresses:         b.hasNames() && !b.SplitHostnames.v,
 	}
 }

@@ -1,11 +1,11 @@
 package configs
 
 import (
-	"net/netip"
 	"slices"
 	"time"
 
 	"millrace/balance"
+	"millrace/internal/resolve"
 	"millrace/loop"
 	"millrace/remap"
 )
@@ -21,7 +21,7 @@ type compiler struct {
 	rates    int // limits of requests, so far
 }
 
-func compile(r *report, f *file) *loop.Plan {
+func compile(r *report, f *file, resolver Resolver) *loop.Plan {
 	c := compiler{report: r, f: f, timeouts: make(map[loop.Timeouts]*loop.Timeouts)}
 	c.plan = &loop.Plan{
 		Loops:          int(f.Server.Loops.v),
@@ -51,6 +51,7 @@ func compile(r *report, f *file) *loop.Plan {
 	for i, b := range f.Backends.items {
 		c.plan.Backends = append(c.plan.Backends, c.backend(f.Backends.names[i], b))
 	}
+	c.plan.Resolver = resolver
 	for i, l := range f.Listeners.items {
 		c.plan.Listeners = append(c.plan.Listeners, c.listener(i, l))
 	}
@@ -105,45 +106,58 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 	if d := b.DisableTime.v; d > 0 {
 		backend.RetryAfter = int((d + time.Second - 1) / time.Second)
 	}
-	socket := c.backendSocket(&b.Socket)
-	var weighted []balance.Server
-	var most []int
-	seen := make(map[endpoint]bool)
-	for _, t := range b.targets {
-		for _, e := range t.endpoints() {
-			// A name may well share an address with another one, or with an entry that is an address.
-			if seen[e] {
-				continue
-			}
-			seen[e] = true
-			backend.Servers = append(backend.Servers, &loop.BackendServer{ID: c.servers, Name: e.String(), Host: t.authority(e), Root: t.root, Address: e.tcp, Path: e.path, SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: socket})
-			weighted = append(weighted, t.member(e))
-			most = append(most, t.max)
-			c.servers++
-		}
+	b.socket = c.backendSocket(&b.Socket)
+	found := make(map[resolve.Query][]resolve.Record)
+	for q, a := range c.f.found {
+		found[q] = a.Records
 	}
-	c.sticky(b, backend, weighted)
+	c.sticky(b, backend)
+	var weighted []balance.Server
+	backend.Servers, weighted = b.members(found)
+	for _, s := range backend.Servers {
+		s.ID = c.servers
+		c.servers++
+	}
+	backend.Names = b.names(c.f.found)
 	group, err := balance.New(weighted, b.balanceOptions())
 	if err != nil {
 		// What a single key can get wrong has been checked; what remains is for the balancer to judge.
 		c.key(b.place, "cannot be balanced: %v", err)
 	}
 	backend.Group = group
-	backend.Limit = b.limit(most)
+	backend.Limit = b.limit(found)
 	if backend.MinIdle > 0 {
 		backend.ConnectTimeout = c.effective(&b.Timeouts).Connect
 	}
 	return backend
 }
 
-// endpoints returns what a target has come to, in order.
-func (t *target) endpoints() []endpoint {
-	if t.valid() {
-		return []endpoint{t.endpoint}
+// members returns a backend's servers, and what the balance has to know of each, when its names have these records. It
+// is called again whenever they change, by several goroutines.
+func (b *backend) members(found map[resolve.Query][]resolve.Record) (servers []*loop.BackendServer, weighted []balance.Server) {
+	for _, t := range b.servers(found) {
+		e := t.endpoint
+		servers = append(servers, &loop.BackendServer{
+			Name: e.String(), Host: t.authority(e), Root: t.root, Address: e.tcp, Path: e.path,
+			SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: b.socket,
+		})
+		weighted = append(weighted, t.member(e))
 	}
-	list := make([]endpoint, len(t.addrs))
-	for i, a := range t.addrs {
-		list[i] = endpoint{tcp: netip.AddrPortFrom(a, t.port)}
+	b.nameSessions(servers, weighted)
+	return servers, weighted
+}
+
+// servers returns what a backend's targets come to when their names have these records, each endpoint once.
+func (b *backend) servers(found map[resolve.Query][]resolve.Record) (list []*target) {
+	seen := make(map[endpoint]bool)
+	for _, t := range b.targets {
+		for _, t := range t.servers(found) {
+			// A name may well share an address with another one, or with an entry that is an address.
+			if !seen[t.endpoint] {
+				seen[t.endpoint] = true
+				list = append(list, t)
+			}
+		}
 	}
 	return list
 }

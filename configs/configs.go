@@ -17,8 +17,8 @@
 // The model of the file is in model.go; its struct tags are the list of keys. docs/configuration.md is the
 // manual, and a test holds it against the model.
 //
-// The package opens no sockets but the resolver's, and touches no files but the one it is asked to load: that an
-// address can be bound, or a log file written, only shows at start.
+// The package opens no sockets but the resolver's, and touches no files but the one it is asked to load and those that
+// say how names are resolved: that an address can be bound, or a log file written, only shows at start.
 package configs
 
 import (
@@ -27,11 +27,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"syscall"
 
+	"millrace/internal/resolve"
 	"millrace/loop"
 )
 
@@ -39,10 +38,12 @@ import (
 // the path of a log.
 const maxFileBytes = 16 << 20
 
-// Resolver finds the addresses of a name. [net.Resolver] is one.
+// Resolver finds the servers that are given by name. [resolve.Resolver] is one.
 type Resolver interface {
-	// LookupNetIP returns the addresses of host in the order in which to use them; network is always "ip".
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	// Lookup returns what a name comes to when the file is compiled.
+	Lookup(ctx context.Context, q resolve.Query) (resolve.Answer, error)
+	// The plan takes it along, for as long as it is in use.
+	loop.Resolver
 }
 
 // Option changes how [Load] and [Parse] work.
@@ -56,7 +57,7 @@ type options struct {
 	fileLimit uint64 // descriptors that the process may open; 0 when it is not known
 }
 
-// WithResolver makes [Load] resolve the names of servers with r instead of [net.DefaultResolver].
+// WithResolver makes [Load] resolve the names of servers with r, whatever the file says of resolving.
 func WithResolver(r Resolver) Option {
 	return func(o *options) { o.resolver = r }
 }
@@ -79,16 +80,13 @@ func Load(ctx context.Context, path string, opts ...Option) (*loop.Plan, error) 
 		}
 		return nil, Problems{{File: path, Message: "cannot be read: " + err.Error(), cause: err}}
 	}
-	o := options{resolver: net.DefaultResolver, fileLimit: fileLimit()}
+	o := options{fileLimit: fileLimit()}
 	return parse(ctx, path, data, o, opts)
 }
 
 // Parse compiles the configuration in data; name stands for the file in positions. r resolves the names of
-// servers, [net.DefaultResolver] if it is nil. The error is always of type [Problems].
+// servers; if it is nil, one does that goes by what the configuration says of it. The error is always of type [Problems].
 func Parse(ctx context.Context, name string, data []byte, r Resolver, opts ...Option) (*loop.Plan, error) {
-	if r == nil {
-		r = net.DefaultResolver
-	}
 	return parse(ctx, name, data, options{resolver: r}, opts)
 }
 
@@ -115,11 +113,14 @@ func (r *report) parse(ctx context.Context, o options) *loop.Plan {
 	}
 	f.setDefaults()
 	validate(r, f, o.fileLimit)
-	resolve(ctx, r, f, o.resolver)
+	if o.resolver == nil {
+		o.resolver = resolve.New(f.Resolver.options())
+	}
+	findServers(ctx, r, f, o.resolver)
 	if len(r.problems) > 0 {
 		return nil
 	}
-	plan := compile(r, f)
+	plan := compile(r, f, o.resolver)
 	if o.origins != nil && len(r.problems) == 0 {
 		o.origins.fill(r, f)
 	}

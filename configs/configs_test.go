@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"millrace/internal/resolve"
 	"millrace/loop"
 )
 
@@ -23,19 +23,20 @@ var update = flag.Bool("update", false, "write the golden files")
 // hosts is a Resolver that knows what is in it and nothing else.
 type hosts map[string][]string
 
-func (h hosts) LookupNetIP(_ context.Context, network, host string) ([]netip.Addr, error) {
-	if network != "ip" {
-		return nil, errors.New("asked for " + network)
-	}
-	known, ok := h[host]
+func (h hosts) Lookup(_ context.Context, q resolve.Query) (a resolve.Answer, err error) {
+	known, ok := h[q.String()]
 	if !ok {
-		return nil, &net.DNSError{Err: "no such host", Name: host, Server: "192.0.2.53:53", IsNotFound: true}
+		return a, resolve.ErrNotFound
 	}
-	addrs := make([]netip.Addr, len(known))
-	for i, a := range known {
-		addrs[i] = netip.MustParseAddr(a)
+	for _, addr := range known {
+		a.Records = append(a.Records, resolve.Record{Addr: netip.MustParseAddr(addr), Host: q.Name})
 	}
-	return addrs, nil
+	return a, nil
+}
+
+// Watch is not for compiling.
+func (h hosts) Watch(context.Context, resolve.Query, resolve.Answer, func(resolve.Answer, error)) {
+	panic("hosts does not change")
 }
 
 // parseOK compiles a configuration that is expected to be right.

@@ -83,7 +83,7 @@ func TestUnknownKeysComeWithAHint(t *testing.T) {
 		{"connect = '1s'", `connect: unknown key here; it belongs to [timeouts], [[route]], [route.timeouts] or [backend.NAME.timeouts]`},
 		{"[server]\nheader_bytes = '1KiB'", `server.header_bytes: unknown key here; it belongs to [limits]`},
 		{"[server]\nweight = 1", `server.weight: unknown key here; it belongs to [[backend.NAME.server]]`},
-		{"[tls]\ncertificate = 'x'", `tls: unknown key; known here: server, timeouts, limits, http_parseopts, access_log, admin, listener, routing, route, error_page, backend`},
+		{"[tls]\ncertificate = 'x'", `tls: unknown key; known here: server, timeouts, limits, http_parseopts, access_log, admin, resolver, listener, routing, route, error_page, backend`},
 		{"\"\" = 1", `"": unknown key; known here`},
 		{strings.Repeat("x", 100) + " = 1", `unknown key; known here`},
 	} {

@@ -35,6 +35,8 @@ func (f *file) setDefaults() {
 	setDefault(&f.AccessLog.Path, "stdout")
 	setDefault(&f.AccessLog.Format, "combined")
 
+	f.Resolver.setDefaults()
+
 	for _, l := range f.Listeners.items {
 		if l.Address.ok {
 			setDefault(&l.Name, l.Address.v)
@@ -64,6 +66,8 @@ func (f *file) setDefaults() {
 	}
 	for _, b := range f.Backends.items {
 		setDefault(&b.Balance, "fair")
+		setDefault(&b.Resolve, "start")
+		setDefault(&b.SplitHostnames, true)
 		setDefault(&b.TTL, 60*time.Second)
 		setDefault(&b.SMax, 0)
 		setDefault(&b.MinIdle, 0)

@@ -167,7 +167,7 @@ func TestExamplesInTheManualAreRight(t *testing.T) {
 	for _, b := range blocks {
 		example := text[b[2]:b[3]]
 		line := strings.Count(string(text[:b[2]]), "\n")
-		_, err := Parse(t.Context(), manual, example, hosts{"app.internal": {"10.0.0.9"}})
+		_, err := Parse(t.Context(), manual, example, hosts{"app.internal": {"10.0.0.9"}, "cluster.internal": {"10.0.0.7"}, "srv:_http._tcp.api.internal": {"10.0.0.9"}})
 		if err == nil {
 			continue
 		}

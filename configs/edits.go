@@ -347,15 +347,18 @@ func (v validator) publicPath(p value[string]) {
 func (v validator) reversedURL(u value[string]) {
 	scheme, rest, found := strings.Cut(u.v, "://")
 	host, path, hasPath := strings.Cut(rest, "/")
+	of := slices.Index(v.f.Backends.names, host)
 	switch {
 	case found && scheme == "balancer":
 		v.value(u.place, "%s: write %s, for the servers of [backend.NAME]", quoted(u.v), quoted(backendScheme+rest))
 	case found && scheme == "backend":
 		switch {
-		case !slices.Contains(v.f.Backends.names, host) && !v.f.Backends.unread():
+		case of < 0 && !v.f.Backends.unread():
 			v.value(u.place, "%s", unknownName(host, "backend", v.f.Backends.names))
 		case !hasPath || !httpparse.ValidTarget([]byte("/"+path)):
 			v.value(u.place, "%s has no path: write %s, or a longer one", quoted(u.v), quoted(backendScheme+host+"/"))
+		case of >= 0 && slices.ContainsFunc(v.f.Backends.items[of].targets, func(t *target) bool { return t.service }):
+			v.value(u.place, "%s: servers of [backend.%s] are those of a service, whose names and ports change: write what its URLs begin with, or their path alone", quoted(u.v), host)
 		}
 	case strings.HasPrefix(u.v, "/") && httpparse.ValidTarget([]byte(u.v)):
 	case found && (scheme == "http" || scheme == "https") && httpparse.ValidAuthority([]byte(host)) && httpparse.ValidTarget([]byte("/"+path)):

@@ -10,6 +10,7 @@ import (
 	"millrace/balance"
 	"millrace/internal/accesslog"
 	"millrace/internal/health"
+	"millrace/internal/resolve"
 	"millrace/loop"
 	"millrace/remap"
 )
@@ -101,12 +102,15 @@ type file struct {
 	Parseopts parseopts        `toml:"http_parseopts"`
 	AccessLog accessLog        `toml:"access_log"`
 	Admin     admin            `toml:"admin"`
+	Resolver  resolver         `toml:"resolver"`
 	Listeners tables[listener] `toml:"listener"`
 	Routing   routing          `toml:"routing"`
 	Routes    tables[route]    `toml:"route"`
 	Pages     tables[page]     `toml:"error_page"`
 	Backends  named[backend]   `toml:"backend"`
 	Tests     tables[test]     `toml:"test"`
+
+	found map[resolve.Query]resolve.Answer // what the names of servers have come to
 }
 
 type server struct {
@@ -316,6 +320,8 @@ type backend struct {
 	HashBalanceFactor value[int64]           `toml:"hash_balance_factor"`
 	Servers           value[[]value[string]] `toml:"servers"`
 	Server            tables[backendServer]  `toml:"server"`
+	Resolve           value[string]          `toml:"resolve"`
+	SplitHostnames    value[bool]            `toml:"split_hostnames"`
 	TTL               value[time.Duration]   `toml:"ttl"`
 	SMax              value[int64]           `toml:"smax"`
 	MinIdle           value[int64]           `toml:"min_idle"`
@@ -356,6 +362,7 @@ type backend struct {
 	sticky  *loop.Sticky // nil: there are no sessions
 	// retryStatus is what retry_on has besides words.
 	retryStatus *loop.StatusSet
+	socket      *loop.BackendSocket // of connections to all servers; nil: nothing is set
 }
 
 // healthCheck is the table that has a backend's servers checked.
@@ -418,7 +425,6 @@ type target struct {
 	endpoint
 	host   string // to resolve, lower case; empty when the entry is an endpoint
 	port   uint16 // of host
-	addrs  []netip.Addr
 	weight int
 	set    int
 	status balance.Status
@@ -427,6 +433,10 @@ type target struct {
 
 	route, redirect string // of sessions
 	sendProxy       uint8
+
+	service bool // host is the name of a service
+	later   bool // it need not be found for a start
+	whole   bool // its addresses are one server
 }
 
 // key is one key of the format.

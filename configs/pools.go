@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"millrace/internal/resolve"
 	"millrace/loop"
 )
 
@@ -133,10 +134,14 @@ func (b *backend) limited() bool {
 	return slices.ContainsFunc(b.targets, func(t *target) bool { return t.max > 0 })
 }
 
-// limit is nil where no server has a limit; most are those of the servers.
-func (b *backend) limit(most []int) *loop.Limit {
+// limit is nil where no server has a limit.
+func (b *backend) limit(found map[resolve.Query][]resolve.Record) *loop.Limit {
 	if !b.limited() {
 		return nil
+	}
+	var most []int
+	for _, t := range b.servers(found) {
+		most = append(most, t.max)
 	}
 	return &loop.Limit{Max: most, Queue: int(b.Queue.v), QueueTimeout: b.QueueTimeout.v, Adaptive: b.QueueOrder.v == "adaptive"}
 }

@@ -32,8 +32,8 @@ func TestPathsOfServers(t *testing.T) {
 	decoded := decode(r)
 	decoded.setDefaults()
 	validate(r, decoded, 0)
-	resolve(t.Context(), r, decoded, names)
-	compile(r, decoded)
+	findServers(t.Context(), r, decoded, names)
+	compile(r, decoded, names)
 	want := []remap.Reversal{
 		{Mapping: remap.Mapping{From: "/", To: "/"}, Servers: []string{"http://app.internal:8080/base", "http://10.0.0.2:81"}},
 		{Mapping: remap.Mapping{From: "/in", To: "/m"}},
@@ -53,5 +53,13 @@ func TestPathsOfServers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", path, err, want)
 		}
+	}
+}
+
+func TestServersOfAServiceHaveNoURLsToReverse(t *testing.T) {
+	got := problemsOf(t, "[[listener]]\naddress = ':80'\n[[route]]\nbackend = 'app'\nreverse = [['/', 'backend://app/']]\n[backend.app]\nservers = ['srv:_http._tcp.app.internal']\n")
+	want := `f:5:18: route[0].reverse[0][1]: "backend://app/": servers of [backend.app] are those of a service`
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -228,19 +228,24 @@ func (v validator) sticksRaw(l *listener) {
 	}
 }
 
-// sticky makes what a backend's requests find their servers by. servers are index for index those of backend.
-func (c *compiler) sticky(b *backend, backend *loop.Backend, servers []balance.Server) {
+// sticky makes what a backend's requests find their servers by.
+func (c *compiler) sticky(b *backend, backend *loop.Backend) {
 	if b.sticky == nil {
 		return
 	}
 	backend.Sticky = b.sticky
-	own := b.sticky.Own
-	if own == nil {
+	if own := b.sticky.Own; own != nil {
+		own.Backend = backend.Name
+	}
+}
+
+// nameSessions gives servers the names that their sessions call them by in our own cookie.
+func (b *backend) nameSessions(servers []*loop.BackendServer, members []balance.Server) {
+	if b.sticky == nil || b.sticky.Own == nil {
 		return
 	}
-	own.Backend = backend.Name
-	for i, s := range backend.Servers {
-		servers[i].Token = own.Token(s.Name)
-		s.SetCookie = own.Field(servers[i].Token)
+	for i, s := range servers {
+		members[i].Token = b.sticky.Own.Token(s.Name)
+		s.SetCookie = b.sticky.Own.Field(members[i].Token)
 	}
 }

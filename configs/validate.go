@@ -53,6 +53,7 @@ func validate(r *report, f *file, fileLimit uint64) {
 	v.accessLog()
 	v.routing()
 	v.errorPages()
+	v.resolver()
 	for i := range f.Backends.items {
 		v.backend(i)
 	}
@@ -434,6 +435,7 @@ func (v validator) backend(i int) {
 	v.health(&b.Health)
 	v.servers(b)
 	v.sticky(b)
+	v.names(b)
 	v.waiting(b)
 	v.ready(b)
 	v.recovery(b)
@@ -483,7 +485,7 @@ func (v validator) target(b *backend, address value[string], options target) {
 	t.sendProxy = options.sendProxy
 	t.max = options.max
 	same := func(other *target) bool {
-		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port
+		return other.endpoint == t.endpoint && other.host == t.host && other.port == t.port && other.service == t.service
 	}
 	if i := slices.IndexFunc(b.targets, same); i >= 0 {
 		v.value(address.place, "%s is listed twice (%s)", quoted(address.v), v.src.at(b.targets[i].place))

@@ -3,13 +3,13 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"millrace/configs"
 	"millrace/internal/explain"
+	"millrace/internal/resolve"
 	"millrace/loop"
 )
 
@@ -85,7 +85,7 @@ func FuzzExplain(f *testing.F) {
 	f.Add(uint8(1), "OPTIONS * HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 1\r\nFolded: a\r\n b\r\n\r\n", "HTTP/1.1 2")
 	f.Add(uint8(2), "GET https://a.example/%2f/%c3 HTTP/1.0", "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n")
 	var o configs.Origins
-	plan, err := configs.Parse(f.Context(), "f", []byte(fuzzed), net.DefaultResolver, configs.WithOrigins(&o))
+	plan, err := configs.Parse(f.Context(), "f", []byte(fuzzed), resolve.New(resolve.Options{}), configs.WithOrigins(&o))
 	if err != nil {
 		f.Fatal(err)
 	}
