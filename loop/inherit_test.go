@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -119,6 +120,43 @@ func TestASharedSocketWakesOneLoop(t *testing.T) {
 			t.Errorf("loop %d does not watch the socket: %s", l.id, text)
 		}
 	})
+}
+
+// TestADrainingLoopIsNotWokenForTheNextProcess: a socket that is the manager's lives on when its descriptor is closed, and
+// with it what a poller watches it for, under a number that may be another connection's by then.
+func TestADrainingLoopIsNotWokenForTheNextProcess(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	f := tr.passed("web", "tcp", "127.0.0.1:0")
+	p := tr.proxy(setup{with: inheriting("web", f)}, o)
+	c := p.dial()
+	c.send(get("/"))
+	x := o.accept()
+	x.wantRequest("GET /", "")
+	watched := func() (yes bool) {
+		socket, err := f.Stat()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inode := socket.Sys().(*syscall.Stat_t).Ino
+		p.onLoops(func(l *Loop) {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", epollOf(l.poller)))
+			if err != nil {
+				t.Error(err)
+			}
+			yes = strings.Contains(string(text), fmt.Sprintf(" ino:%x ", inode))
+		})
+		return yes
+	}
+	if !watched() {
+		t.Error("the socket is not watched")
+	}
+	p.onLoops((*Loop).drain) // it waits for the client
+	if watched() {
+		t.Error("the socket is still watched")
+	}
+	x.send(ok("fine"))
+	c.want(200, "fine")
 }
 
 func TestClientsOfASharedSocketAreServedWhenOneLoopIsBusy(t *testing.T) {

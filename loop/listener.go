@@ -33,7 +33,7 @@ type listener struct {
 	l      *Loop
 	state  acceptState
 	queued bool // on the run list
-	shared bool // other loops accept from the same socket
+	shared bool // others accept from the same socket, or will when we have left: other loops, the service manager
 	retry  timer
 }
 

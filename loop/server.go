@@ -181,7 +181,7 @@ func (srv *Server) open(n int) error {
 		}
 		srv.addrs = append(srv.addrs, addr)
 		for i, l := range srv.loops {
-			a := &listener{Listener: lis, l: l, shared: n > 1 && (lis.Path != "" || lis.Inherit != "")}
+			a := &listener{Listener: lis, l: l, shared: lis.Inherit != "" || n > 1 && lis.Path != ""}
 			a.endpoint = endpoint{fd: fds[i], own: a}
 			a.retry.own = a
 			l.listeners = append(l.listeners, a)
