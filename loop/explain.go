@@ -527,8 +527,11 @@ func (e *explaining) whyRoute(listener string) (reason, blame string) {
 	if r, other, found := s.strays(s.incoming(normal), path, readings, e.x.Route); found {
 		reason = "the readings of the path differ: where " + r.String() + ", it is " +
 			strconv.Quote(string(remap.AppendReading(nil, path, r))) + ", which "
-		if other < 0 {
+		switch other {
+		case noRoute:
 			return reason + "no route matches", ""
+		case otherTarget:
+			return reason + "rules would make another target of", "routing.rewrite_once"
 		}
 		return reason + "is for route[" + strconv.Itoa(other) + "]", "route[" + strconv.Itoa(other) + "]"
 	}

@@ -32,3 +32,29 @@ func TestTargetsAreRewrittenOnce(t *testing.T) {
 	x.send(ok("fine"))
 	c.want(200, "fine")
 }
+
+// TestATargetThatIsRewrittenInSomeReadingIsRefused: the rules are no way around what every reading of a path has to lead to.
+func TestATargetThatIsRewrittenInSomeReadingIsRefused(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	o.echo("GET")
+	p := tr.proxy(setup{with: func(plan *Plan) {
+		plan.Rewrites = remap.NewRewrites([]remap.RewriteRule{
+			{Name: remap.RewriteTarget, Pattern: regexp.MustCompile("^/admin(/|$)"), Value: text(t, "/login")},
+			{Name: remap.RewriteTarget, Pattern: regexp.MustCompile(`^/find\?all$`), Value: text(t, "/login")},
+		})
+	}}, o)
+	for _, path := range []string{"/admin;x", `/x\..\admin`, "/x/..;/admin/y", "/admin/../x", "//x/admin", "/find;x?all"} {
+		c := p.dial()
+		c.send(get(path))
+		c.wantError("GET", 400)
+	}
+	c := p.dial()
+	for path, want := range map[string]string{
+		"/x/../admin": "/login", "/%61dmin": "/login", "/admin/;x": "/login", "/find?all": "/login",
+		"/find;x?one": "/find;x?one", "/cart;x/admin": "/cart;x/admin", "/x;y": "/x;y", "/admins;x": "/admins;x",
+	} {
+		c.send(get(path))
+		c.want(200, "GET "+want+" HTTP/1.1")
+	}
+}

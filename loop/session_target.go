@@ -88,19 +88,45 @@ func (s *session) sameRoute(in remap.Incoming, path []byte, readings remap.Readi
 	return !strays
 }
 
-// strays looks for a reading in which the route is another, and returns it with that route; -1 if there is none.
+// noRoute and otherTarget stand for a route: none matches, and rules of rewrite_once would have changed the target.
+const (
+	noRoute     = -1
+	otherTarget = -2
+)
+
+// strays looks for a reading in which the route is another, and returns it with that route, noRoute or otherTarget.
 func (s *session) strays(in remap.Incoming, path []byte, readings remap.Reading, route int) (r remap.Reading, other int, found bool) {
 	l := s.l
 	for r := readings; r != 0; r = (r - 1) & readings {
 		l.normal = remap.AppendReading(l.normal[:0], path, r)
 		in.Path = l.normal
+		if s.rewrites(l.normal) {
+			return r, otherTarget, true
+		}
 		if i, ok := l.plan.Table.Match(&in); !ok {
-			return r, -1, true
+			return r, noRoute, true
 		} else if i != route {
 			return r, i, true
 		}
 	}
 	return 0, route, false
+}
+
+// rewrites reports whether a target that no rule has changed would have been by one if this were its path. What rules have made
+// is not looked at again, and the server does not see what it was made from.
+func (s *session) rewrites(path []byte) bool {
+	l := s.l
+	if l.plan.Rewrites == nil || s.x.rewritten > 0 {
+		return false
+	}
+	target := s.target()
+	query := target[len(target):]
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		query = target[i:]
+	}
+	out, found := l.plan.Rewrites.Finds(l.scratch, path, query)
+	l.scratch = out[:0]
+	return found
 }
 
 // countForwards counts this hop of a TRACE or OPTIONS (RFC 9110, 7.6.2). If it is the last, it answers, and reports

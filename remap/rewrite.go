@@ -50,3 +50,15 @@ func (w *Rewrites) Append(dst, target []byte) (out []byte, changed, ok bool) {
 	}
 	return dst[:begin], false, true
 }
+
+// Finds reports whether the pattern of a rule is found in a target whose path, in one of its readings, and query these are. It
+// builds the target in dst[:0], which must not overlap them, and returns that to be used again.
+func (w *Rewrites) Finds(dst, path, query []byte) (target []byte, found bool) {
+	target = append(appendEncoded(dst[:0], path), query...)
+	for i := range w.rules {
+		if w.rules[i].Pattern.Match(target) {
+			return target, true
+		}
+	}
+	return target, false
+}
