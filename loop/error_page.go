@@ -49,7 +49,7 @@ func (s *session) override(v window, n int, body httpparse.Framing) (own window,
 	out = append(out, x.res.Reason.Of(head)...)
 	out = append(out, '\r', '\n')
 	for i := range x.res.Fields {
-		if field := &x.res.Fields[i]; keptInError(status, field.Name.Of(head)) {
+		if field := &x.res.Fields[i]; keptInError(status, field.Name.Of(head)) && !x.res.NamedByConnection(head, field.Name.Of(head)) {
 			out = append(out, field.Name.Of(head)...)
 			out = append(out, ": "...)
 			out = append(out, field.Value.Of(head)...)

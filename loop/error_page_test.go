@@ -116,6 +116,7 @@ func TestErrorsWithoutAPage(t *testing.T) {
 		{"416 No", "Content-Range: bytes */5", "bytes */5", "416 Requested Range Not Satisfiable\n", 416},
 		{"503 No", "Retry-After: 7", "7", "503 Service Unavailable\n", 503},
 		{"500 No", "Allow: GET", "", "<p>sorry</p>", 500},
+		{"503 No", "Retry-After: 7\r\nConnection: retry-after", "", "503 Service Unavailable\n", 503}, // for us alone (RFC 9110, 7.6.1)
 		{"499 Gone Away", "Allow: GET", "", "499 Unknown Status Code\n", 499},
 	} {
 		if i > 0 {
