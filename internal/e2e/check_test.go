@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // twelveMistakes is a wrong file. An arrow stands where a problem has to be reported, right before the place.
@@ -72,7 +71,7 @@ func TestWrongFile(t *testing.T) {
 
 	t.Run("check", func(t *testing.T) {
 		var got []string
-		for line := range strings.Lines(run(t, 10*time.Second, 2, binary(t), "check", "--config", file)) {
+		for line := range strings.Lines(run(t, soon, 2, binary(t), "check", "--config", file)) {
 			if line = strings.TrimSuffix(line, "\n"); !strings.HasPrefix(line, "warning: ") {
 				got = append(got, line)
 			}
@@ -81,7 +80,7 @@ func TestWrongFile(t *testing.T) {
 	})
 	t.Run("run", func(t *testing.T) {
 		var got []string
-		for line := range strings.Lines(run(t, 10*time.Second, 2, binary(t), "run", "--config", file)) {
+		for line := range strings.Lines(run(t, soon, 2, binary(t), "run", "--config", file)) {
 			var entry struct{ Level, Msg string }
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
 				t.Fatalf("%v in the log: %q", err, line)
@@ -94,14 +93,14 @@ func TestWrongFile(t *testing.T) {
 	})
 	t.Run("right", func(t *testing.T) {
 		right := writeConfig(t, basic("127.0.0.1:8080", []string{"127.0.0.1:9000"}, ""))
-		if out := run(t, 10*time.Second, 0, binary(t), "check", "--config", right); out != "ok\n" {
+		if out := run(t, soon, 0, binary(t), "check", "--config", right); out != "ok\n" {
 			t.Errorf("check of a right file: %q, want ok", out)
 		}
 	})
 	t.Run("no file", func(t *testing.T) {
-		run(t, 10*time.Second, 2, binary(t), "check", "--config", file+".not")
-		run(t, 10*time.Second, 2, binary(t), "run", "--config", file+".not")
-		run(t, 10*time.Second, 2, binary(t), "run")
+		run(t, soon, 2, binary(t), "check", "--config", file+".not")
+		run(t, soon, 2, binary(t), "run", "--config", file+".not")
+		run(t, soon, 2, binary(t), "run")
 	})
 }
 

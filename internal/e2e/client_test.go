@@ -23,7 +23,7 @@ type client struct {
 }
 
 // clientTimeout bounds what a client waits for unless a test says otherwise.
-const clientTimeout = 10 * time.Second
+const clientTimeout = soon
 
 func connect(address string) (*client, error) {
 	conn, err := dial(address)

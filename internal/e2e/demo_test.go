@@ -13,7 +13,7 @@ import (
 func startDemo(t *testing.T) (p *process, url string) {
 	t.Helper()
 	p = start(t, binary(t), "demo", "--address", freeAddr(t))
-	eventually(t, 10*time.Second, "the demo serves", func() bool {
+	eventually(t, soon, "the demo serves", func() bool {
 		if p.ended() {
 			t.Fatalf("millrace demo ended with %d", p.exitCode())
 		}
@@ -50,7 +50,7 @@ func TestDemo(t *testing.T) {
 	origins := make(map[string]int)
 	for range 9 {
 		var answer struct{ Origin string }
-		text := run(t, 10*time.Second, 0, "curl", "-sS", "-f", url+"echo")
+		text := run(t, soon, 0, "curl", "-sS", "-f", url+"echo")
 		if err := json.Unmarshal([]byte(text), &answer); err != nil {
 			t.Fatalf("%v in %q", err, text)
 		}
@@ -60,13 +60,13 @@ func TestDemo(t *testing.T) {
 	if len(origins) != 3 {
 		t.Errorf("%d origins answered, want 3", len(origins))
 	}
-	page := run(t, 10*time.Second, 0, "curl", "-sS", "-f", url)
+	page := run(t, soon, 0, "curl", "-sS", "-f", url)
 	if !strings.Contains(page, "<title>millrace demo</title>") {
 		t.Errorf("the page is %.200q", page)
 	}
 
 	p.signal(t, syscall.SIGINT)
-	if code := p.wait(t, 5*time.Second); code != 0 {
+	if code := p.wait(t, soon); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }

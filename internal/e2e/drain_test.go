@@ -20,7 +20,7 @@ func TestDrain(t *testing.T) {
 		uploads  = 20
 		idle     = 50
 		slow     = 500 * time.Millisecond // what the origin takes to answer
-		timeout  = 10 * time.Second
+		timeout  = 2 * soon
 	)
 	half := strings.Repeat("0123456789abcdef", 1<<10)
 
@@ -84,18 +84,18 @@ path = "off"
 		}
 		return busy[i].send("GET /half HTTP/1.1\r\nHost: e2e\r\n\r\n")
 	})
-	eventually(t, 10*time.Second, "all requests are in flight", func() bool { return waiting.Load() == int64(len(busy)) })
+	eventually(t, soon, "all requests are in flight", func() bool { return waiting.Load() == int64(len(busy)) })
 
 	p.signal(t, syscall.SIGTERM)
 	at := time.Now()
 	// They are closed long before the origin answers, and while the others are still in flight.
 	idlers.each(t, func(c *client) error {
-		if err := c.closed(5 * time.Second); err != nil {
+		if err := c.closed(soon); err != nil {
 			return fmt.Errorf("idle: %w", err)
 		}
 		return nil
 	})
-	eventually(t, 5*time.Second, "nobody new is accepted", func() bool { return !accepts(listen) })
+	eventually(t, soon, "nobody new is accepted", func() bool { return !accepts(listen) })
 	t.Logf("idle connections closed and listeners gone %v after the signal", time.Since(at).Round(time.Millisecond))
 	if p.ended() {
 		t.Fatal("the proxy left with requests in flight")
@@ -115,7 +115,7 @@ path = "off"
 		if kept && i%2 == 0 && i < inFlight {
 			return fmt.Errorf("the response does not say that the connection ends")
 		}
-		if err := busy[i].closed(5 * time.Second); err != nil {
+		if err := busy[i].closed(soon); err != nil {
 			return err
 		}
 		busy[i].close()
@@ -159,10 +159,10 @@ path = "off"
 	<-asked
 	p.signal(t, syscall.SIGTERM)
 	at := time.Now()
-	code := p.wait(t, 10*timeout)
+	code := p.wait(t, timeout+soon)
 	took := time.Since(at)
 	t.Logf("exit code %d %v after the signal", code, took.Round(time.Millisecond))
-	if code != 0 || took < timeout || took > 3*timeout {
+	if code != 0 || took < timeout {
 		t.Errorf("exit code %d after %v, want 0 after %v", code, took, timeout)
 	}
 	if !p.said("drain_timeout passed") {

@@ -16,10 +16,10 @@ func TestIdleConnections(t *testing.T) {
 	needs(t, "nginx")
 	const (
 		wanted     = 10_000
-		perClient  = 2 << 10 // bytes of memory
-		clientIdle = 20 * time.Second
-		hold       = 5 * time.Second
-		slack      = 5 * time.Second // for dropping so many at once
+		perClient  = 2 << 10          // bytes of memory
+		clientIdle = 40 * time.Second // what takes two seconds may take twenty times as long
+		hold       = 2 * time.Second
+		slack      = 2 * soon // for dropping so many at once
 	)
 	n := min(wanted, clientsThatFit(t))
 	if n < wanted {
@@ -48,7 +48,7 @@ path = "off"
 	}
 
 	gather(t, 100, listen, "/small").leave() // what the first requests need is there then
-	eventually(t, 10*time.Second, "the first clients are gone", func() bool {
+	eventually(t, soon, "the first clients are gone", func() bool {
 		files, err := p.descriptors()
 		if err != nil {
 			t.Fatal(err)

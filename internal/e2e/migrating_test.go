@@ -45,7 +45,10 @@ func migrate(t *testing.T, section string) {
 		t.Fatal("no file")
 	}
 	for _, file := range files {
-		c := &golden.Case{Config: strings.Replace(file[1], `address = ":80"`, `address = "{listener}"`, 1)}
+		config := strings.NewReplacer(`address = ":80"`, `address = "{listener}"`,
+			// The first check decides alone, and a busy machine is no server that is down.
+			`path = "`+healthPath+`"`, `path = "`+healthPath+`"`+"\ntimeout = \"1m\"").Replace(file[1])
+		c := &golden.Case{Config: config}
 		p := newPlayer(t, c)
 		rows := 0
 		var header []string

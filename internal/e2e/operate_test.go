@@ -32,7 +32,7 @@ format = '$request $status'
 	ask := func(from, to int) {
 		t.Helper()
 		// curl asks for all of them, on one connection.
-		run(t, 10*time.Second, 0, "curl", "-sS", "-f", "-o", filepath.Join(dir, "#1"), fmt.Sprintf("http://%s/small?[%d-%d]", listen, from, to))
+		run(t, soon, 0, "curl", "-sS", "-f", "-o", filepath.Join(dir, "#1"), fmt.Sprintf("http://%s/small?[%d-%d]", listen, from, to))
 	}
 	read := func(path string) string {
 		t.Helper()
@@ -55,9 +55,9 @@ format = '$request $status'
 		t.Fatal(err)
 	}
 	p.signal(t, syscall.SIGUSR1)
-	eventually(t, 5*time.Second, "the access log is there again", func() bool { _, err := os.Stat(log); return err == nil })
+	eventually(t, soon, "the access log is there again", func() bool { _, err := os.Stat(log); return err == nil })
 	ask(21, 40)
-	eventually(t, 5*time.Second, "the two logs have all requests, once and in order", func() bool {
+	eventually(t, soon, "the two logs have all requests, once and in order", func() bool {
 		return read(rotated)+read(log) == records(1, 40)
 	})
 	if old := read(rotated); old != records(1, 20) {
@@ -73,7 +73,7 @@ func TestHangUp(t *testing.T) {
 	p := startProxy(t, basic(listen, []string{o.addr}, silent))
 	c := gather(t, 1, listen, "/small")[0]
 	p.signal(t, syscall.SIGHUP)
-	eventually(t, 5*time.Second, "the log tells of the signal", func() bool { return p.said(`"signal":"hangup"`) })
+	eventually(t, soon, "the log tells of the signal", func() bool { return p.said(`"signal":"hangup"`) })
 	if err := c.get("/small"); err != nil {
 		t.Errorf("the connection from before the signal: %v", err)
 	}
@@ -89,7 +89,7 @@ func TestSecondInstance(t *testing.T) {
 			config := basic(listen, []string{o.addr}, silent)
 			startProxy(t, config)
 			second := writeConfig(t, config)
-			out := run(t, 10*time.Second, 1, binary(t), "run", "--config", second)
+			out := run(t, soon, 1, binary(t), "run", "--config", second)
 			t.Log(strings.TrimSpace(out))
 			for _, want := range []string{second, strings.TrimPrefix(listen, "unix:"), "address already in use"} {
 				if !strings.Contains(out, want) {
@@ -110,12 +110,12 @@ func TestUnixSockets(t *testing.T) {
 	o := startOrigin(t, originConfig{Addr: "unix:" + filepath.Join(dir, "origin"), Log: true})
 	socket := filepath.Join(dir, "proxy")
 	p := startProxy(t, basic("unix:"+socket, []string{o.addr}, silent))
-	out := run(t, 10*time.Second, 0, "curl", "-sS", "-f", "--unix-socket", socket, "http://e2e/small", "http://e2e/small?2")
+	out := run(t, soon, 0, "curl", "-sS", "-f", "--unix-socket", socket, "http://e2e/small", "http://e2e/small?2")
 	if want := strings.Repeat("a small answer\n", 2); out != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
 	// It writes its log behind its answers.
-	eventually(t, 5*time.Second, "the origin's log has two requests on one connection", func() bool {
+	eventually(t, soon, "the origin's log has two requests on one connection", func() bool {
 		requests, connections, _ := o.logged(t)
 		return requests == 2 && connections == 1
 	})
@@ -126,9 +126,9 @@ func TestUnixSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := startProxy(t, basic("unix:"+socket, []string{o.addr}, silent))
-	run(t, 10*time.Second, 0, "curl", "-sS", "-f", "--unix-socket", socket, "http://e2e/small")
+	run(t, soon, 0, "curl", "-sS", "-f", "--unix-socket", socket, "http://e2e/small")
 	again.signal(t, syscall.SIGTERM)
-	if code := again.wait(t, 10*time.Second); code != 0 {
+	if code := again.wait(t, soon); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if _, err := os.Stat(socket); !os.IsNotExist(err) {
@@ -163,7 +163,7 @@ func TestAddressFamilies(t *testing.T) {
 				if !reached {
 					code = 7 // curl's for a connection that could not be made
 				}
-				run(t, 10*time.Second, code, "curl", "-sS", "-f", "-g", fmt.Sprintf("http://%s:%d/small", host, port))
+				run(t, soon, code, "curl", "-sS", "-f", "-g", fmt.Sprintf("http://%s:%d/small", host, port))
 			}
 		})
 	}

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 	"text/template"
-	"time"
 )
 
 // origin is an nginx that serves a folder, in a single process.
@@ -114,7 +113,7 @@ func startOrigin(t *testing.T, c originConfig) *origin {
 func (o *origin) restart(t *testing.T) {
 	t.Helper()
 	o.process = start(t, "nginx", "-e", "stderr", "-p", o.dir, "-c", o.conf)
-	eventually(t, 10*time.Second, "nginx listens on "+o.addr, func() bool {
+	eventually(t, soon, "nginx listens on "+o.addr, func() bool {
 		if o.ended() {
 			t.Fatalf("nginx ended:\n%s", o.out)
 		}
@@ -174,7 +173,7 @@ func get(t *testing.T, url string) string {
 }
 
 func tryGet(url string) (string, error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: soon}
 	response, err := client.Get(url)
 	if err != nil {
 		return "", err

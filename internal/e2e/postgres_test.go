@@ -44,7 +44,7 @@ func startPostgres(t *testing.T) *postgres {
 	}
 	initdb := words("initdb", "--pgdata="+data, "--username=postgres", "--auth=trust", "--encoding=UTF8",
 		"--locale=C", "--no-sync", "--no-instructions")
-	run(t, time.Minute, 0, initdb[0], initdb[1:]...)
+	run(t, 5*time.Minute, 0, initdb[0], initdb[1:]...)
 	pg.tcp, pg.unix = fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("%s/.s.PGSQL.%d", dir, port)
 	// What would be lost with the machine may be lost: the disk is not what is tested.
 	server := words("postgres", "-D", data, "-p", fmt.Sprint(port), "-k", dir, "-c", "listen_addresses=127.0.0.1",
@@ -98,7 +98,7 @@ func TestPostgres(t *testing.T) {
 		seconds, copied = 60, 1<<30
 	}
 	pg.psql(t, p, "select 1")
-	run(t, time.Minute, 0, filepath.Join(pg.bin, "pgbench"), "--initialize", "--scale=2", "--quiet", "--host=127.0.0.1",
+	run(t, 5*time.Minute, 0, filepath.Join(pg.bin, "pgbench"), "--initialize", "--scale=2", "--quiet", "--host=127.0.0.1",
 		"--port="+p.port(), "--username=postgres", "postgres")
 	kept := pg.pgbench(t, p, "--client=16", "--jobs=2", fmt.Sprintf("--time=%d", seconds))
 	// Every update of pgbench leaves a row of its history.

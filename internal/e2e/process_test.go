@@ -255,5 +255,5 @@ func dial(address string) (net.Conn, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		network, address = "unix", path
 	}
-	return net.DialTimeout(network, address, 5*time.Second)
+	return net.DialTimeout(network, address, soon)
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // proxy is the program under test, serving.
@@ -46,7 +45,7 @@ func startLimited(t *testing.T, files int, config string) *proxy {
 func serving(t *testing.T, config string, process *process) *proxy {
 	t.Helper()
 	p := &proxy{process, config}
-	eventually(t, 10*time.Second, "millrace serves", func() bool {
+	eventually(t, soon, "millrace serves", func() bool {
 		if p.ended() {
 			t.Fatalf("millrace ended with %d:\n%s", p.exitCode(), p.out)
 		}
@@ -62,7 +61,7 @@ func serving(t *testing.T, config string, process *process) *proxy {
 			}
 		} else {
 			p.signal(t, syscall.SIGTERM)
-			if code := p.wait(t, 10*time.Second); code != 0 {
+			if code := p.wait(t, soon); code != 0 {
 				t.Errorf("millrace ended with %d:\n%s", code, p.out)
 			}
 		}

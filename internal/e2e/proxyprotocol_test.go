@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// soon bounds what takes milliseconds.
+// soon bounds what takes milliseconds, on the slowest machine that tests run on.
 const soon = 30 * time.Second
 
 // startHAProxy runs HAProxy with the sections of a configuration that a test is about.
@@ -217,7 +217,7 @@ func TestWeTellOthers(t *testing.T) {
 				} else {
 					fmt.Fprintf(&config, "[[route]]\nlisteners = [%q]\nbackend = %[1]q\n", kind)
 				}
-				fmt.Fprintf(&config, "[backend.%s]\nservers = [%q]\nsend_proxy = %q\n[backend.%[1]s.health]\ninterval = \"20ms\"\n", kind, server, version)
+				fmt.Fprintf(&config, "[backend.%s]\nservers = [%q]\nsend_proxy = %q\n[backend.%[1]s.health]\ninterval = \"20ms\"\ntimeout = \"1m\"\n", kind, server, version)
 			}
 		}
 	}

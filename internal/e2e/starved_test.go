@@ -106,7 +106,7 @@ func starve(t *testing.T, p *proxy, listen string) {
 
 	left := time.Now()
 	all.leave()
-	eventually(t, 10*time.Second, "everything is served again", func() bool {
+	eventually(t, 2*soon, "everything is served again", func() bool {
 		for range 50 {
 			if _, err := tryGet("http://" + listen + "/small"); err != nil {
 				return false

@@ -94,7 +94,7 @@ func proxyLog(t *testing.T, path string, requests int) (ports int) {
 	t.Helper()
 	var seen map[string]bool
 	// The log is written some time after the fact.
-	eventually(t, 5*time.Second, fmt.Sprintf("the access log has %d requests", requests), func() bool {
+	eventually(t, soon, fmt.Sprintf("the access log has %d requests", requests), func() bool {
 		log, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

@@ -117,7 +117,7 @@ servers = [%q]
 			for range clients {
 				want += "101 ok\n"
 			}
-			eventually(t, 10*time.Second, "every tunnel has its record", func() bool {
+			eventually(t, soon, "every tunnel has its record", func() bool {
 				got, err := os.ReadFile(logged)
 				return err == nil && string(got) == want
 			})
@@ -159,7 +159,7 @@ servers = ["127.0.0.1:1", %q]
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(30 * time.Second))
+	c.SetDeadline(time.Now().Add(soon))
 	greeting := make([]byte, len("hello\n"))
 	if _, err := io.ReadFull(c, greeting); err != nil || string(greeting) != "hello\n" {
 		t.Fatalf("got %q, %v", greeting, err)
