@@ -86,7 +86,12 @@ func parseServer(s string) (t target, wrong string) {
 		if scheme != "http" {
 			return t, fmt.Sprintf("%s is a URL; %s", quoted(s), serverHelp)
 		}
-		return t, fmt.Sprintf("%s is a URL: write %q", quoted(s), strings.TrimRight(rest, "/"))
+		host, path, _ := strings.Cut(rest, "/")
+		wrong = fmt.Sprintf("%s is a URL: write %q", quoted(s), host)
+		if path = strings.TrimRight(path, "/"); path != "" {
+			wrong += fmt.Sprintf(", in a [[backend.NAME.server]] with path = %q", "/"+path)
+		}
+		return t, wrong
 	}
 	if strings.HasPrefix(s, "/") {
 		return t, fmt.Sprintf("%s is a path: write %q for a unix socket", quoted(s), unixPrefix+s)

@@ -67,6 +67,7 @@ func TestServerAddresses(t *testing.T) {
 		{address: "", wrong: `"" has no host`},
 		{address: ":8080", wrong: `":8080" has no host`},
 		{address: "http://10.0.0.1:8080/", wrong: `"http://10.0.0.1:8080/" is a URL: write "10.0.0.1:8080"`},
+		{address: "http://10.0.0.1:8080/app/", wrong: `is a URL: write "10.0.0.1:8080", in a [[backend.NAME.server]] with path = "/app"`},
 		{address: "https://10.0.0.1", wrong: `is a URL; allowed are "host", "host:port", "[v6]:port", "unix:/path" and "srv:name"`},
 		{address: "/run/app.sock", wrong: `is a path: write "unix:/run/app.sock" for a unix socket`},
 		{address: "unix:app.sock", wrong: `must begin with /`},

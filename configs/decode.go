@@ -47,12 +47,12 @@ func (d decoder) table(raw map[string]any, n *node, p place, table reflect.Value
 			continue
 		}
 		spelt[i] = name
-		d.field(raw[name], child, p, known[i].name, table.Field(known[i].index))
+		d.field(raw[name], child, p, table.Field(known[i].index))
 	}
 }
 
 // field reads the value of a known key.
-func (d decoder) field(raw any, n *node, p place, name string, dst reflect.Value) {
+func (d decoder) field(raw any, n *node, p place, dst reflect.Value) {
 	switch dst := dst.Addr().Interface().(type) {
 	case *value[int64]:
 		scalar(d, raw, p, dst, decodeInt)
@@ -86,9 +86,9 @@ func (d decoder) field(raw any, n *node, p place, name string, dst reflect.Value
 		case map[string]any:
 			d.table(raw, n, p, reflect.ValueOf(dst).Elem())
 		case []map[string]any:
-			d.key(p, "is one table: write [%s], with single brackets", name)
+			d.key(p, "is one table: write [%s], with single brackets", withoutIndexes(p.key))
 		default:
-			d.value(p, "%s is not a table: write [%s]", describe(raw), name)
+			d.value(p, "%s is not a table: write [%s]", describe(raw), withoutIndexes(p.key))
 		}
 	default:
 		panic(fmt.Sprintf("configs: the model has a field of type %T", dst))
@@ -113,6 +113,9 @@ func (d decoder) strings(raw any, n *node, p place, dst *value[[]value[string]])
 		list = raw
 	case string:
 		d.value(p, "%s is one string: write [%s]", describe(raw), describe(raw))
+		return
+	case int64:
+		d.value(p, `%s is not an array of strings: write ["%d"]`, describe(raw), raw)
 		return
 	default:
 		d.value(p, "%s is not an array of strings", describe(raw))

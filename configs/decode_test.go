@@ -46,6 +46,16 @@ func TestShapesOfTables(t *testing.T) {
 			"f:3:10: route[0]: 1 is not a table",
 			`f:4:11: backend: "app" is not a table: write [backend.NAME]`,
 		}},
+		{"values for tables below others", listener + "socket = 1\n" + route + backend + "health = true\n", []string{
+			"f:3:10: listener[0].socket: 1 is not a table: write [listener.socket]",
+			"f:8:10: backend.app.health: true is not a table: write [backend.app.health]",
+		}},
+		{"a table below another in an array", listener + route + backend + "[[backend.app.health]]\n", []string{
+			"f:7:15: backend.app.health: is one table: write [backend.app.health], with single brackets",
+		}},
+		{"a status for an array", listener + route + backend + "fail_on_status = 503\n", []string{
+			`f:7:18: backend.app.fail_on_status: 503 is not an array of strings: write ["503"]`,
+		}},
 		{"a server in single brackets", listener + route + "[backend.app.server]\naddress = \"10.0.0.1\"\n", []string{
 			"f:5:14: backend.app.server: may be there several times: write [[backend.app.server]], with double brackets",
 		}},

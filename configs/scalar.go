@@ -39,7 +39,7 @@ func decodeString(raw any) (string, string) {
 	switch raw := raw.(type) {
 	case string:
 		return raw, ""
-	case int64, float64, bool:
+	case int64, float64:
 		return "", fmt.Sprintf("%s is not a string: write \"%s\"", describe(raw), describe(raw))
 	case map[string]any:
 		return "", "is a table, not a string"
