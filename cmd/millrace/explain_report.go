@@ -124,7 +124,7 @@ func newExplanation(x *loop.Explanation, o *configs.Origins, q loop.Question) *e
 		e.Mapped = &mapping
 	}
 	e.settle(x, o, q.Listener)
-	e.ListenerSettings = values(o.Under(listener), true)
+	e.ListenerSettings = append(values(o.Under(listener), true), values(o.Under(listener+".socket"), true)...)
 	for _, s := range o.Under("http_parseopts") {
 		if s = o.Find(listener + "." + s.Key); s.At != "" {
 			e.ListenerSettings = append(e.ListenerSettings, valueOf(s))
@@ -138,7 +138,7 @@ func newExplanation(x *loop.Explanation, o *configs.Origins, q loop.Question) *e
 	}
 	if b := x.Backend; b != nil {
 		key := "backend." + b.Name
-		e.BackendSettings = values(o.Under(key), false)
+		e.BackendSettings = backendSettings(o, key)
 		e.Backend = &backendText{Name: b.Name, At: o.Find(key).At, Certain: x.Steady, Keyed: x.Keyed, Session: x.Session}
 		e.Backend.Balance, _ = strconv.Unquote(o.Find(key + ".balance").Value)
 		for _, s := range b.Servers {
@@ -167,6 +167,31 @@ func (e *explanation) settle(x *loop.Explanation, o *configs.Origins, listener i
 	for _, key := range []string{"server.max_connections", "server.memory_limit", "server.drain_timeout"} {
 		e.Limits = append(e.Limits, valueOf(o.Find(key)))
 	}
+}
+
+// backendSettings is what is in force for a backend: of its servers and sockets what the file says of them, of other tables
+// everything, if the file has them.
+func backendSettings(o *configs.Origins, key string) []settingValue {
+	list := values(o.Under(key), false)
+	for i := 0; ; i++ {
+		server := o.Under(fmt.Sprintf("%s.server[%d]", key, i))
+		if len(server) == 0 {
+			break
+		}
+		list = append(list, values(server, true)...)
+	}
+	for _, table := range []string{key + ".sticky_cookie", key + ".health", key + ".ejection"} {
+		if o.Find(table).At != "" {
+			list = append(list, values(o.Under(table), false)...)
+		}
+	}
+	list = append(list, values(o.Under(key+".socket"), true)...)
+	for i := range list {
+		if list[i].Key == key+".sticky_cookie.secret" {
+			list[i].Value = `"..."` // explanations are passed on
+		}
+	}
+	return list
 }
 
 func tried(try loop.Try, o *configs.Origins) routeText {
