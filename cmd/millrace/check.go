@@ -22,7 +22,7 @@ It prints "ok" when run could use the file. Otherwise it prints every problem, o
 a line, as file:line:column: key: message, to the standard error, and exits with 2.
 A warning is about what is allowed but hardly meant; it changes nothing.`,
 		Example:               `  millrace check --config /etc/millrace.toml && systemctl restart millrace`,
-		Args:                  cobra.NoArgs,
+		Args:                  fileOnly,
 		DisableFlagsInUseLine: true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			var warnings configs.Problems

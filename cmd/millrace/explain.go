@@ -53,7 +53,12 @@ it itself, 2 when the file or the usage is wrong.`,
   millrace explain -c /etc/millrace.toml --json --listener web 'GET /x HTTP/1.0' | jq .sent
   printf 'HTTP/1.1 302 Found\nLocation: http://app.internal/x\n' |
     millrace explain -c /etc/millrace.toml --response - http://www.example.org/`,
-		Args:                  cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("the request is one argument: write '%s', in quotes", strings.Join(args, " "))
+			}
+			return nil
+		},
 		DisableFlagsInUseLine: true,
 		RunE: func(command *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -104,6 +104,14 @@ Signals:
 	return root
 }
 
+// fileOnly is for a command whose only input is the file.
+func fileOnly(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is too much: there is one file, which is named by --config", args[0])
+	}
+	return nil
+}
+
 // configFlag adds --config to a command that cannot do without.
 func configFlag(command *cobra.Command, path *string) {
 	command.Flags().StringVarP(path, "config", "c", "", "the configuration `file`")

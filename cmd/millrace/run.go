@@ -39,7 +39,7 @@ wrong: then it has said every problem, as check would.`,
 		Example: `  millrace run --config /etc/millrace.toml
   kill -USR1 "$(pidof millrace)"     the access log was renamed: begin a new one
   kill -TERM "$(pidof millrace)"     finish what is in flight and leave`,
-		Args:                  cobra.NoArgs,
+		Args:                  fileOnly,
 		DisableFlagsInUseLine: true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			log := newLog(command.ErrOrStderr())
