@@ -34,6 +34,8 @@ func TestProblemsOfConnections(t *testing.T) {
 		{one + "iobuffersize = 8192", `f:8:1: backend.app.iobuffersize: has no meaning here`},
 		{one + "receivebuffersize = 8192", `f:8:1: backend.app.receivebuffersize: is receive_buffer of [backend.NAME.socket] here`},
 		{one + "min_idle = 2\nsend_proxy = 'v2'", `f:8:1: backend.app.min_idle: has no effect with send_proxy or transparent = true`},
+		{one + "health_check = true", `f:8:1: backend.app.health_check: is the table [backend.NAME.health] here`},
+		{"[[backend.app.server]]\naddress = '10.0.0.1'\nfail_timeout = '10s'", `f:9:1: backend.app.server[0].fail_timeout: is disable_time here`},
 		{one + "enablereuse = true", `f:8:1: backend.app.enablereuse: is what is done unless disable_reuse = true`},
 	} {
 		got := problemsOf(t, balanced(c.lines))

@@ -89,5 +89,7 @@ case " ${missing[*]} " in *" postgresql "*)
 esac
 
 echo "deps: installing ${missing[*]}"
-"${root[@]}" apt-get update -qq
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"
+# A new machine may be about to update itself, and mirrors fail now and then.
+patient=(-o DPkg::Lock::Timeout=600 -o Acquire::Retries=5)
+"${root[@]}" apt-get update -qq "${patient[@]}"
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${patient[@]}" "${missing[@]}"
