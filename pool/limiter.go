@@ -534,7 +534,9 @@ func (l *Limiter[W, C]) serve(server int, now int64) {
 			return
 		}
 		if p == own {
-			l.callIn(p, now)
+			if l.callIn(p, now); next != nil && next.state != placeQueued {
+				next = l.any.end(newest) // it has been dropped
+			}
 			continue
 		}
 		beyond := p.ends[byServer].toward(newest)
@@ -542,10 +544,8 @@ func (l *Limiter[W, C]) serve(server int, now int64) {
 		case Chosen:
 			p.Server, p.chosen = chosen, true
 			next = beyond
-			l.callIn(p, now)
-			// Somebody may have been dropped meanwhile.
-			if next != nil && next.state != placeQueued {
-				next = l.any.end(newest)
+			if l.callIn(p, now); next != nil && next.state != placeQueued {
+				next = l.any.end(newest) // it has been dropped
 			}
 		case Nobody:
 			next = beyond

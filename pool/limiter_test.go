@@ -636,3 +636,18 @@ func TestUnderOverloadTheAdaptiveOrderAnswersInTime(t *testing.T) {
 		t.Errorf("first come first served answers %.3f of the capacity within a second: what is adaptive good for?", first)
 	}
 }
+
+func TestWhoIsDroppedForSomebodyElseIsNotLetIn(t *testing.T) {
+	m := newBackendModel(t, 1, 100, true, 1, 1)
+	m.up[1] = false
+	has := m.arrive(0, 0, false)
+	oldest, bound := m.arrive(0, AnyServer, false), m.arrive(0, 0, false)
+	m.now += 2 * interval
+	m.up[1] = true // its rest ends, which nobody tells
+	m.finish(has, true)
+	m.lookAll()
+	if bound.state != "has" || oldest.state != "dropped" {
+		t.Errorf("who waits for the server %s, who has waited longest %s", bound.state, oldest.state)
+	}
+	m.end()
+}
