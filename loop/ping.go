@@ -29,7 +29,10 @@ func (s *session) refusesPing(now Time) bool {
 		return false
 	}
 	if !s.reserve(now) {
-		return false
+		if !s.mustWait(now) {
+			return false
+		}
+		x.next, x.nextOf = nobody, x.backend // it may be this connection that is in the way
 	}
 	x.unpinged, x.keepServer = true, false
 	x.uncounted++

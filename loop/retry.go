@@ -150,6 +150,9 @@ func (s *session) reserve(now Time) bool {
 	return ok
 }
 
+// nobody is no server: all that may have the request are full.
+const nobody balance.Index = -1
+
 // pickNext picks another server as pick does, but that there may be none.
 func (s *session) pickNext(now Time) (balance.Index, bool) {
 	x := s.x
@@ -179,8 +182,13 @@ func (s *session) passOver(now Time) bool {
 		x.tried.Carry(x.backend.Group, x.nextOf.Group)
 		x.backend = x.nextOf
 	}
+	x.fault = faultPassedOver // what becomes of the request if all that could have had it go down while it waits
 	x.sent, x.heard, x.stale = false, false, false
 	s.startBody()
+	if x.next == nobody {
+		s.setStage(stagePick, now)
+		return true
+	}
 	return s.pickedServer(x.next, now)
 }
 
