@@ -183,9 +183,12 @@ func (g *Group) pickEjecting(l look) (Index, bool) {
 	if ok {
 		return i, true
 	}
+	if g.limited && g.anyUp(&l) {
+		return 0, false // full, which is worth waiting for
+	}
 	best := Index(-1)
 	for i := range Index(len(g.servers)) {
-		if !g.standsIn(i, l.tried) {
+		if !g.standsIn(i, l.tried) || g.limited && g.servers[i].full.Load() {
 			continue
 		}
 		if best < 0 || g.rank(i) < g.rank(best) || g.rank(i) == g.rank(best) && g.lessBusy(i, best) {

@@ -13,9 +13,30 @@ func (g *Group) Keyed() bool { return g.keyed }
 // Busy reports whether there is a server that could be picked if it were not full: whoever Pick has nothing for can wait
 // for it.
 func (g *Group) Busy(now int64, tried *Tried) bool {
-	l := look{now: now, tried: tried}
+	if g.anyUp(&look{now: now, tried: tried}) {
+		return true
+	}
+	if g.eject != nil {
+		for i := range Index(len(g.servers)) {
+			if g.standsIn(i, tried) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// WorthWaiting reports whether who waits for a server should go on doing so: it does not rest, or is ejected and there is no
+// other.
+func (g *Group) WorthWaiting(i Index, now int64) bool {
+	rest := g.servers[i].rest.Load()
+	return !resting(rest, now) || g.eject.serves(i, rest) && !g.anyUp(&look{now: now})
+}
+
+// anyUp reports whether there is a server that neither rests nor has been tried.
+func (g *Group) anyUp(l *look) bool {
 	for t := range g.tiers {
-		if g.anyUsable(t, &l) {
+		if g.anyUsable(t, l) {
 			return true
 		}
 	}

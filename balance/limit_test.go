@@ -1,6 +1,7 @@
 package balance
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -116,5 +117,33 @@ func TestAKeyWaitsForItsServer(t *testing.T) {
 		if i, ok := g.Pick(0, 42, nil); !ok || i != first || !g.Keyed() {
 			t.Errorf("%s: the key's server is %d, and %d (%v) when that is full", name, first, i, ok)
 		}
+	}
+}
+
+func TestWhoIsEjectedIsNotPickedBeyondItsLimit(t *testing.T) {
+	e := Ejection{Window: time.Second, MinRequests: 5, ErrorRate: 50, Time: time.Hour, MaxTime: time.Hour, MaxShare: 100}
+	g, err := New([]Server{{Name: "a", Weight: 1}, {Name: "b", Weight: 1}}, Options{Algorithm: "first", Limited: true, Ejection: &e})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		g.Pick(0, NoKey, nil)
+		g.Done(0, OutcomeError, 0)
+	}
+	if changes := g.Judge(0); len(changes) != 1 || changes[0].Server != 0 {
+		t.Fatalf("judged: %v", changes)
+	}
+	if picked := pickAll(g, nil); fmt.Sprint(picked) != "[1]" {
+		t.Errorf("picked %v, want only the one that is not out, which is full then", picked)
+	}
+	if !g.Busy(0, nil) || g.WorthWaiting(0, 0) || !g.WorthWaiting(1, 0) {
+		t.Error("it is the other one that is worth waiting for")
+	}
+	g.SetUp(1, false, 0)
+	if picked := pickAll(g, nil); fmt.Sprint(picked) != "[0]" {
+		t.Errorf("picked %v with the other one gone, want the one that is out until it is full", picked)
+	}
+	if !g.Busy(0, nil) || !g.WorthWaiting(0, 0) {
+		t.Error("with the other one gone it is worth waiting for")
 	}
 }

@@ -73,7 +73,7 @@ func (q *Limit) Choose(s *session, now int64) (int, pool.Choice) {
 
 // Usable reports whether who waits for a server should go on doing so.
 func (q *Limit) Usable(server int, now int64) bool {
-	return !q.group.Resting(balance.Index(server), now)
+	return q.group.WorthWaiting(balance.Index(server), now)
 }
 
 // SetWaiting notes how many wait.
@@ -160,10 +160,11 @@ func (s *session) unpick(now Time) {
 	s.x.backend.Group.Done(s.x.target, balance.OutcomeNeutral, int64(now))
 }
 
-// mustWait reports whether a request that there was no server to pick for can have one later.
+// mustWait reports whether a request that there was no server to pick for can have one later. One with a key never waits for
+// any: its own server is picked whether there is room at it or not.
 func (s *session) mustWait(now Time) bool {
 	b := s.x.backend
-	return b.Limit != nil && b.Group.Busy(int64(now), &s.x.tried)
+	return b.Limit != nil && !b.Group.Keyed() && b.Group.Busy(int64(now), &s.x.tried)
 }
 
 // wait has the request wait for a server, or for any.
