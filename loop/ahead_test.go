@@ -132,3 +132,21 @@ func TestADrainEndsAttemptsAhead(t *testing.T) {
 		p.drain() // whether they have been made or not
 	}
 }
+
+// That a connection has been idle for too long says nothing about the server, whether it had carried a request before or not.
+func TestARequestThatMeetsTheEndOfAConnectionMadeAheadIsSentAgain(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(ready(1, 1, nil), o)
+	x := o.accept()
+	tr.eventually("it is not idle", func() bool { return p.idle() == 1 })
+	p.onLoops(func(l *Loop) { l.timers.disarm(&l.aheadTimer) })
+	c := p.dial()
+	c.send(get("/"))
+	x.wantRequest("GET /", "")
+	x.Close()
+	y := o.accept()
+	y.wantRequest("GET /", "")
+	y.send(ok("fine"))
+	c.want(200, "fine")
+}

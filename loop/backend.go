@@ -14,7 +14,8 @@ type backendConn struct {
 	l      *Loop
 	server int         // BackendServer.ID
 	idle   pool.Handle // where it is in the pool, while it is
-	served int         // exchanges completed: it is reused when that is not 0
+	served int         // exchanges completed
+	kept   bool        // it has been idle, and the server may have closed it for that
 	born   Time        // when it was begun
 	ahead  bool        // it is being made for nobody yet
 	// private: it is made for one client, and never kept for another's requests.
@@ -91,7 +92,7 @@ func (l *Loop) keep(c *backendConn, limits pool.Limits) {
 
 // pool is keep for a connection that has served nobody since it was last there.
 func (l *Loop) pool(c *backendConn, limits pool.Limits) {
-	c.own = c
+	c.own, c.kept = c, true
 	h, evicted, full := l.idle.Put(c.server, c, int64(l.now), limits)
 	c.idle = h
 	if full {

@@ -82,7 +82,7 @@ func (s *session) permitted(f fault) bool {
 	if neverConnected(f) && b.Group.Status(x.target)&balance.IgnoreErrors != 0 {
 		return false // its failures are the client's to see
 	}
-	if f == faultServerClosed && s.origin.served > 0 {
+	if f == faultServerClosed && s.origin.kept {
 		// A kept connection that has ended says nothing about the server. It happens once to a request.
 		x.uncounted++
 		return true

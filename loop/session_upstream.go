@@ -204,7 +204,7 @@ func (s *session) fail(f fault, now Time) bool {
 		return s.passOver(now)
 	}
 	again := retry(x, f) && s.permitted(f)
-	x.stale = again && s.origin != nil && s.origin.served > 0
+	x.stale = again && s.origin != nil && s.origin.kept
 	x.resent = x.resent || again && x.sent && !(x.stale && f == faultServerClosed)
 	x.fault = f
 	s.giveBack(s.judge(f), false)
