@@ -49,7 +49,7 @@ func TestASessionThatIsAllowedNoOtherServerStaysOnOneThatIsOut(t *testing.T) {
 		servers[1] = bad
 		s := sessionsBy(Sticky{Cookie: "SID", Separator: '.', NoFailover: noFailover}, routes("-", "b")...)
 		s.balance.Ejection = &balance.Ejection{
-			Window: time.Second, MinRequests: 5, ErrorRate: 50, Time: time.Hour, MaxTime: time.Hour, MaxShare: 100,
+			Window: time.Second, MinRequests: 1, ErrorRate: 50, Time: time.Hour, MaxTime: time.Hour, MaxShare: 100,
 		}
 		s.failover = Backend{ErrorStatus: failOn(503)}
 		p := tr.proxy(s, servers...)
