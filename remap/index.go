@@ -3,16 +3,23 @@ package remap
 import (
 	"bytes"
 	"regexp/syntax"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
 // index finds the rules that a request can possibly meet, so that a table of thousands costs as much as one of ten.
-// It goes by hosts, and below them by how the path begins; all other conditions are looked at rule by rule. Every
-// rule is found by whatever request meets it. Which is the first of them is decided by their numbers.
+// It goes by hosts, and below them by how the path begins, or else by how it ends; all other conditions are looked at
+// rule by rule. Every rule is found by whatever request meets it. Which is the first of them is decided by their numbers.
 type index struct {
-	whole, suffix, prefix map[string]*node // by the name of a hostPattern of the kind
-	any                   *node            // of rules for any host
+	whole, suffix, prefix map[string]*paths // by the name of a hostPattern of the kind
+	any                   *paths            // of rules for any host
+}
+
+// paths has the rules for a host: each in one of two trees.
+type paths struct {
+	begins node // by what paths begin with
+	ends   node // by what they end with, read backwards
 }
 
 // node is a node of a tree of the beginnings of paths. A path's walk from the root passes the rules of all its
@@ -25,38 +32,49 @@ type node struct {
 }
 
 func (x *index) build(rules []rule) {
-	x.any = new(node)
+	x.any = new(paths)
 	for i := range rules {
 		c := &rules[i].all
-		begins := c.begins()
 		if len(c.hosts) == 0 {
-			x.any.add(begins, int32(i))
+			x.any.add(c, int32(i))
 		}
 		for _, h := range c.hosts {
 			switch h.kind {
 			case wholeHost:
-				tree(&x.whole, h.name).add(begins, int32(i))
+				pathsOf(&x.whole, h.name).add(c, int32(i))
 			case hostSuffix:
-				tree(&x.suffix, h.name).add(begins, int32(i))
+				pathsOf(&x.suffix, h.name).add(c, int32(i))
 			case hostPrefix:
-				tree(&x.prefix, h.name).add(begins, int32(i))
+				pathsOf(&x.prefix, h.name).add(c, int32(i))
 			default:
-				x.any.add(begins, int32(i))
+				x.any.add(c, int32(i))
 			}
 		}
 	}
 }
 
-func tree(trees *map[string]*node, name string) *node {
-	if *trees == nil {
-		*trees = make(map[string]*node)
+func pathsOf(hosts *map[string]*paths, name string) *paths {
+	if *hosts == nil {
+		*hosts = make(map[string]*paths)
 	}
-	n := (*trees)[name]
-	if n == nil {
-		n = new(node)
-		(*trees)[name] = n
+	p := (*hosts)[name]
+	if p == nil {
+		p = new(paths)
+		(*hosts)[name] = p
 	}
-	return n
+	return p
+}
+
+// add adds a rule with these conditions.
+func (p *paths) add(c *conditions, rule int32) {
+	begins := c.begins()
+	if len(begins) < len(c.extension) && (begins == "" || begins == "/") { // which tells nothing
+		backwards := []byte(c.extension)
+		slices.Reverse(backwards)
+		p.ends.add(string(backwards), rule)
+		return
+	}
+	p.begins.add(begins, rule)
 }
 
 // begins returns what every path begins with that meets the conditions, as far as that can be told.
@@ -149,26 +167,48 @@ func (x *index) first(rules []rule, s *subject) int {
 	return best
 }
 
-// first returns the number of the first rule below n that s meets, if that is less than best.
-func (n *node) first(rules []rule, s *subject, best int) int {
+// first returns the number of the first rule of p that s meets, if that is less than best.
+func (p *paths) first(rules []rule, s *subject, best int) int {
+	n := &p.begins
 	for path := s.Path; ; {
-		for _, r := range n.rules {
-			if int(r) >= best {
-				break
-			}
-			if rules[r].match(s) {
-				best = int(r)
-				break
-			}
-		}
+		best = n.firstHere(rules, s, best)
 		if len(path) == 0 {
-			return best
+			break
 		}
 		i := bytes.IndexByte(n.starts, path[0])
 		if i < 0 || !hasPrefix(path, n.below[i].label) {
-			return best
+			break
 		}
 		n = n.below[i]
 		path = path[len(n.label):]
 	}
+	n = &p.ends
+	for end := len(s.Path); end > 0; {
+		i := bytes.IndexByte(n.starts, s.Path[end-1])
+		if i < 0 {
+			break
+		}
+		n = n.below[i]
+		for _, c := range []byte(n.label) {
+			if end == 0 || s.Path[end-1] != c {
+				return best
+			}
+			end--
+		}
+		best = n.firstHere(rules, s, best)
+	}
+	return best
+}
+
+// firstHere returns the number of the first rule at n that s meets, if that is less than best.
+func (n *node) firstHere(rules []rule, s *subject, best int) int {
+	for _, r := range n.rules {
+		if int(r) >= best {
+			break
+		}
+		if rules[r].match(s) {
+			return int(r)
+		}
+	}
+	return best
 }

@@ -34,7 +34,7 @@ func TestTheIndexFindsWhatAScanFinds(t *testing.T) {
 		}
 		some(func() { rule.Path = path() })
 		some(func() { rule.Prefix = path() })
-		some(func() { rule.Extension = pick("b", "/") })
+		some(func() { rule.Extension = pick("b", "/b", "ab", "c/", "bc") })
 		some(func() { rule.Pattern = patterns[r.IntN(len(patterns))] })
 		some(func() { rule.Methods = []string{pick("GET", "PUT")} })
 		some(func() { rule.Clients = []netip.Prefix{netip.MustParsePrefix(pick("10.0.0.0/8", "2001:db8::/32"))} })
