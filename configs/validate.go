@@ -553,19 +553,6 @@ func (v validator) nothingUnused() {
 	}
 }
 
-// everythingReached warns of routes that an earlier one leaves nothing for.
-func (v validator) everythingReached() {
-	routes := v.f.Routes.items
-	for i, r := range routes {
-		for _, earlier := range routes[:i] {
-			if earlier.covers(r) {
-				v.warn(r.place, "is never reached: %s takes every request that it would match (%s)", earlier.key, v.src.at(earlier.place))
-				break
-			}
-		}
-	}
-}
-
 func subset(part, whole []int) bool {
 	return !slices.ContainsFunc(part, func(i int) bool { return !slices.Contains(whole, i) })
 }
