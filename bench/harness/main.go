@@ -45,6 +45,7 @@ type options struct {
 	loadCPU    int
 	strace     bool
 	edits      bool
+	routes     bool
 	requests   int
 	quick      bool
 	raw        bool
@@ -100,6 +101,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.BoolVar(&o.raw, "raw", false, "raw TCP: 5B and 1MiB through "+strings.Join(rawPeers, ",")+"; options given beside it win")
 	fs.IntVar(&o.idle, "idle", 0, "instead of time, measure the memory of so many idle tunnels through the proxies of -raw")
 	fs.BoolVar(&o.edits, "edits", false, "millrace without edits and with ten each way; proxies named beside it are measured too")
+	fs.BoolVar(&o.routes, "routes", false, "millrace with ten routes and with ten thousand, the last of which is taken; proxies named beside it are measured too")
 	fs.IntVar(&o.requests, "requests", 100_000, "requests for -strace")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -146,11 +148,20 @@ func parseOptions(args []string) (*options, error) {
 	if peers != "" {
 		o.peers = strings.Split(peers, ",")
 	}
-	if o.edits {
+	for _, with := range []struct {
+		asked bool
+		peers []string
+	}{
+		{o.edits, []string{"millrace-edits"}},
+		{o.routes, []string{"millrace-routes-10", "millrace-routes-10000"}},
+	} {
+		if !with.asked {
+			continue
+		}
 		if !o.peersNamed {
 			o.peers, o.peersNamed = []string{"millrace"}, true
 		}
-		o.peers = append(o.peers, "millrace-edits")
+		o.peers = append(o.peers, with.peers...)
 	}
 	switch {
 	case o.baseline == "":

@@ -31,8 +31,12 @@ func TestQuickYieldsToWhatIsGiven(t *testing.T) {
 	}
 }
 
-func TestEditsAreMeasuredBesideMillrace(t *testing.T) {
-	for args, want := range map[string]string{"-edits": "millrace millrace-edits", "-edits -peers millrace,nginx": "millrace nginx millrace-edits"} {
+func TestFeaturesAreMeasuredBesideMillrace(t *testing.T) {
+	for args, want := range map[string]string{
+		"-edits":                       "millrace millrace-edits",
+		"-edits -peers millrace,nginx": "millrace nginx millrace-edits",
+		"-routes":                      "millrace millrace-routes-10 millrace-routes-10000",
+	} {
 		o, err := parseOptions(append([]string{"-root", "../.."}, strings.Fields(args)...))
 		if err != nil || strings.Join(o.peers, " ") != want {
 			t.Errorf("%s: %v, %v, want %s", args, o.peers, err, want)

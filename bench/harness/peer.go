@@ -24,6 +24,7 @@ type peer struct {
 	args    func(s *settings) []string
 	version []string // arguments that make the binary say its version
 	named   bool     // it is measured only when it is named: what it does is not what the others do
+	routes  int      // a number for the template
 }
 
 // settings fill a template of bench/peers.
@@ -36,6 +37,7 @@ type settings struct {
 	Root                           bool   // the harness runs as root, and servers will want to drop that
 	Module                         string // nginx's stream module; empty: it is built in, or not there
 	Tunnels                        int    // how many connections raw proxies need room for
+	Fives                          int    // how often five routes are to stand there
 }
 
 // allPeers is the order of the tables.
@@ -45,6 +47,8 @@ func allPeers() []*peer {
 		{name: "millrace", config: "millrace.toml", args: runMillrace, version: []string{"version"}},
 		{name: "baseline", config: "millrace.toml", args: runMillrace, version: []string{"version"}, named: true},
 		{name: "millrace-edits", config: "millrace-edits.toml", args: runMillrace, version: []string{"version"}, named: true},
+		{name: "millrace-routes-10", config: "millrace-routes.toml", args: runMillrace, version: []string{"version"}, named: true, routes: 10},
+		{name: "millrace-routes-10000", config: "millrace-routes.toml", args: runMillrace, version: []string{"version"}, named: true, routes: 10_000},
 		{name: "nginx", binary: "nginx", config: "nginx.conf", args: runNginx, version: []string{"-v"}},
 		{name: "haproxy", binary: "haproxy", config: "haproxy.conf", args: runHAProxy, version: []string{"-v"}},
 		{name: "lighttpd", binary: "lighttpd", config: "lighttpd.conf", args: runLighttpd, version: []string{"-v"}},
@@ -115,9 +119,9 @@ func findPeers(o *options) (found []*peer, remarks []string, err error) {
 			return nil, nil, fmt.Errorf("-peers: no proxy %q (there are: %s)", name, strings.Join(peerNames(), ", "))
 		}
 		switch {
-		case name == "millrace", name == "millrace-edits", name == "millrace-sock":
+		case strings.HasPrefix(name, "millrace"):
 			p.binary = o.millrace
-		case name == "baseline", name == "baseline-sock":
+		case strings.HasPrefix(name, "baseline"):
 			p.binary = o.baseline
 		case p.config == "":
 			p.binary = filepath.Join(o.root, p.binary)
@@ -163,7 +167,7 @@ func (b *bench) start(ctx context.Context, p *peer, cpu int, origin string) (*pr
 	}
 	s := &settings{
 		Listen: addr, Origin: origin, Dir: dir, Docs: b.docs, Root: os.Geteuid() == 0, Module: streamModule(),
-		Tunnels: max(4000, b.o.idle+20),
+		Tunnels: max(4000, b.o.idle+20), Fives: p.routes / 5,
 	}
 	if s.Host, s.Port, err = net.SplitHostPort(addr); err != nil {
 		return nil, err

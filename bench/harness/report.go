@@ -261,23 +261,24 @@ func (res *result) table(b *strings.Builder) {
 			float64(m.RSS)/(1<<20), float64(m.RSSPeak)/(1<<20), m.Utilization*100, foreign, p.errors(),
 		)
 	}
-	res.editsLine(b)
+	res.prices(b)
 }
 
-// editsLine says what edits cost, if they were measured.
-func (res *result) editsLine(b *strings.Builder) {
-	var plain, edited *measurement
+// prices says what a feature costs, if millrace was measured with it and without.
+func (res *result) prices(b *strings.Builder) {
+	medians := map[string]*measurement{}
 	for _, p := range res.Peers {
-		switch p.Name {
-		case "millrace":
-			plain = p.Median
-		case "millrace-edits":
-			edited = p.Median
-		}
+		medians[p.Name] = p.Median
 	}
-	if plain != nil && edited != nil {
-		fmt.Fprintf(b, "\nTen edits each way: %+.2f us of CPU a request, %.2f times what it costs without.\n",
-			edited.CPU-plain.CPU, edited.CPU/plain.CPU)
+	for _, feature := range []struct{ name, with, without string }{
+		{"Ten edits each way", "millrace-edits", "millrace"},
+		{"Ten thousand routes instead of ten", "millrace-routes-10000", "millrace-routes-10"},
+	} {
+		with, without := medians[feature.with], medians[feature.without]
+		if with != nil && without != nil {
+			fmt.Fprintf(b, "\n%s: %+.2f us of CPU a request, %.2f times what it costs without.\n",
+				feature.name, with.CPU-without.CPU, with.CPU/without.CPU)
+		}
 	}
 }
 

@@ -111,8 +111,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestWhatEditsCost stands below the table, if both were measured.
-func TestWhatEditsCost(t *testing.T) {
+// TestWhatFeaturesCost stands below the table, if both were measured.
+func TestWhatFeaturesCost(t *testing.T) {
 	res := result{cell: cell{Script: "small", Size: "5B", Conns: 64}, Peers: []peerResult{
 		{Name: "millrace", Median: &measurement{CPU: 10, PerSecond: 1}},
 		{Name: "millrace-edits", Median: &measurement{CPU: 10.8, PerSecond: 1}},
