@@ -111,7 +111,11 @@ func (s *session) readProxyHeader(now Time) bool {
 // takeProxyHeader takes the client from a header of n bytes. What has been read behind it stays to be read by whoever is
 // next.
 func (s *session) takeProxyHeader(n int, h *proxyproto.Header, now Time) bool {
-	if !h.Local && h.Family != proxyproto.FamilyNone && !s.takeClient(h) {
+	switch {
+	case h.Local: // the proxy speaks for itself
+	case h.Family == proxyproto.FamilyNone:
+		s.behind = nil // a client that is not the proxy, whoever it is: nothing that it says of others is believed
+	case !s.takeClient(h):
 		s.close()
 		return false
 	}

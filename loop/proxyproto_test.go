@@ -122,6 +122,27 @@ func TestAProxyHeaderNamesTheClient(t *testing.T) {
 	}
 }
 
+// TestWhoAProxyDoesNotNameIsNotBelieved: the proxy passes on what anybody has sent it. Only where it speaks for itself is
+// X-Forwarded-For its own.
+func TestWhoAProxyDoesNotNameIsNotBelieved(t *testing.T) {
+	for h, client := range map[string]string{
+		"PROXY UNKNOWN\r\n":                      "127.0.0.1",
+		"\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x00": "127.0.0.1", // PROXY, AF_UNSPEC
+		lineOf192:                                "192.0.2.1",
+		header("", "", ""):                       "203.0.113.7", // LOCAL
+		"":                                       "203.0.113.7",
+	} {
+		tr := newTrace(t)
+		o := tr.origin()
+		o.serveEach(func(*http.Request, []byte) string { return ok("answer") })
+		p := tr.proxy(setup{record: "$client_addr", with: believing(ProxyOptional)}, o)
+		c := p.dial()
+		c.send(h + "GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n")
+		c.want(200, "answer")
+		p.wantRecords(client)
+	}
+}
+
 func TestAProxyHeaderOnAUnixSocket(t *testing.T) {
 	tr := newTrace(t)
 	o := tr.origin()
