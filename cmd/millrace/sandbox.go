@@ -48,7 +48,6 @@ func sandboxPermissions(config, accessLog string, sockets []string) []permission
 		// What looking up a name reads.
 		{"/etc/resolv.conf", sandboxRead},
 		{"/etc/hosts", sandboxRead},
-		{"/etc/nsswitch.conf", sandboxRead},
 	}
 	if accessLog != "" {
 		list = append(list, permission{filepath.Dir(accessLog), sandboxWrite})
