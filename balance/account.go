@@ -16,7 +16,9 @@ func newByBusyness(*Group, []Server) algorithm { return account{busy: true} }
 // Traffic says how many bytes a picked server has been sent and has sent for one request.
 func (g *Group) Traffic(i Index, bytes int64) {
 	if g.CountsTraffic() {
-		g.servers[i].spent.Add(bytes)
+		s := &g.servers[i]
+		s.spent.Add(bytes)
+		s.changed()
 		if u := g.units; u != nil {
 			u.group.Traffic(u.of[i], bytes)
 		}
@@ -28,25 +30,44 @@ func (g *Group) CountsTraffic() bool { return g.countsTraffic }
 
 func (a account) pick(g *Group, l look) (Index, bool) {
 	for {
-		i := a.best(g, &l)
+		var i Index
+		if b := g.blocksOf(l.tier); b != nil {
+			i = g.bestOfBlocks(b, &l)
+		} else {
+			i = a.best(g, g.tiers[l.tier].servers, l.now, l.tried, &l)
+		}
 		if i < 0 {
 			return 0, false
 		}
 		if g.take(i, l.now) {
-			if a.busy {
-				g.servers[i].spent.Add(1)
-			}
+			a.charge(&g.servers[i])
 			return i, true
 		}
 	}
 }
 
-func (a account) best(g *Group, l *look) Index {
+func (a account) pickPlain(g *Group, now int64, tried *Tried) (Index, bool) {
+	for {
+		i := a.best(g, g.tiers[0].servers, now, tried, nil)
+		if i < 0 {
+			return 0, false
+		}
+		if g.take(i, now) {
+			a.charge(&g.servers[i])
+			return i, true
+		}
+	}
+}
+
+// best returns the server that has spent least among those of a list that may be taken, or -1. l is nil in a group that is
+// not selective.
+func (a account) best(g *Group, list []Index, now int64, tried *Tried, l *look) Index {
 	best := Index(-1)
 	var bestBusy, bestWeight int64
 	var bestSpent float64
-	for i := range g.servers {
-		s := &g.servers[i]
+	servers := g.servers
+	for _, i := range list {
+		s := &servers[i]
 		busy, weight := s.inFlight.Load(), s.weight
 		if a.busy && best >= 0 && busy > bestBusy {
 			continue
@@ -62,8 +83,8 @@ func (a account) best(g *Group, l *look) Index {
 				continue
 			}
 		}
-		if g.may(Index(i), l) {
-			best, bestBusy, bestWeight, bestSpent = Index(i), busy, weight, spent
+		if !resting(s.rest.Load(), now) && !tried.Has(i) && (l == nil || g.admits(s, i, l)) {
+			best, bestBusy, bestWeight, bestSpent = i, busy, weight, spent
 		}
 	}
 	return best
@@ -85,7 +106,11 @@ func (account) rejoin(g *Group, i Index) {
 	}
 	for want := int64(least * float64(back.weight)); ; {
 		has := back.spent.Load()
-		if has >= want || back.spent.CompareAndSwap(has, want) {
+		if has >= want {
+			return
+		}
+		if back.spent.CompareAndSwap(has, want) {
+			back.changed()
 			return
 		}
 	}

@@ -211,10 +211,11 @@ type Group struct {
 
 	// Shared: loops of one process must agree on who is busy and who rests, or each would learn it anew.
 	algorithm algorithm
-	plain     plain  // nil if there is no shorter way, or servers may be ejected
+	plain     plain  // nil if there is no shorter way, or servers may be ejected, or there are many
 	units     *units // nil without Options.Addresses
 	servers   []server
 	tiers     []tier
+	blocks    atomic.Pointer[blocks] // nil if no tier has many servers, and when another group follows
 	dice      *dice
 	sessions  *sessions // nil if no server has a name for sessions
 	*totals
@@ -250,8 +251,8 @@ type state struct {
 	spent atomic.Int64
 	// latency is what ewma goes by: see average.
 	latency atomic.Uint64
-	watched *watched // nil in groups that eject nobody
-	_       [8]byte
+	watched *watched              // nil in groups that eject nobody
+	block   atomic.Pointer[block] // in the latest group; nil if its tier has no blocks
 }
 
 // restUntil returns the state of a server that rests until a time, with a probe under way or not. It is never
@@ -351,6 +352,7 @@ func makeGroup(servers []Server, o Options, before *Group) (*Group, error) {
 		if err := g.makeSessions(servers); err != nil {
 			return nil, err
 		}
+		g.makeBlocks(before) // last, since the group before loses its own
 		return g, nil
 	}
 	return nil, fmt.Errorf("unknown algorithm %q: expected one of %s", name, strings.Join(Algorithms(), ", "))
@@ -411,7 +413,7 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 	if u := g.units; u != nil {
 		u.group.Done(u.of[i], OutcomeNeutral, now)
 	}
-	if s.inFlight.Add(-1) < 0 {
+	if s.add(-1) < 0 {
 		panic("balance: Done without Pick for server " + g.names[i])
 	}
 }
@@ -467,6 +469,7 @@ func (g *Group) move(i Index, from, to, now int64) bool {
 	if !s.rest.CompareAndSwap(from, to) {
 		return false
 	}
+	s.changed()
 	if s.tier < 0 {
 		return true
 	}
@@ -543,7 +546,7 @@ func (g *Group) take(i Index, now int64) bool {
 			return false
 		}
 	}
-	s.inFlight.Add(1)
+	s.add(1)
 	return true
 }
 

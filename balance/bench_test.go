@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-var sizes = []int{3, 16, 1000}
+var sizes = []int{1, 3, 16, 100, 1000}
 
 // measured has each algorithm once, by its first name.
 var measured = []string{"fair", "round-robin", "hash", "maglev", "bytraffic", "bybusyness", "first", "random", "ewma"}
@@ -56,6 +56,34 @@ func BenchmarkPickDoneParallel(b *testing.B) {
 					}
 					g.Done(last, OutcomeOK, 0)
 				})
+			})
+		}
+	}
+}
+
+// BenchmarkPickManyResting has one in ten of a thousand servers rest, which are looked at one by one until their rest is
+// over, or has one tried, for whose sake a whole block is.
+func BenchmarkPickManyResting(b *testing.B) {
+	for _, algorithm := range comparing {
+		for _, variant := range []string{"resting", "tried"} {
+			b.Run(algorithm+"/"+variant, func(b *testing.B) {
+				g := newGroup(b, algorithm, slices.Repeat([]int{1}, 1000)...)
+				for range g.Len() {
+					g.Pick(0, NoKey, nil)
+				}
+				var tried Tried
+				if variant == "tried" {
+					tried.Add(0)
+				} else {
+					for i := 0; i < g.Len(); i += 10 {
+						g.Done(Index(i), OutcomeConnectFailed, 0)
+					}
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					i, _ := g.Pick(0, NoKey, &tried)
+					g.Done(i, OutcomeOK, 0)
+				}
 			})
 		}
 	}

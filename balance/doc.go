@@ -63,7 +63,7 @@
 //
 // # Limitations
 //
-// A Pick by fair looks at each server in turn, up to the first idle one, and so
-// costs time in proportion to the servers that are busy; by bytraffic, bybusyness, hash and sticky in proportion to
-// all servers. The others take the same time for any number.
+// A Pick by hash or sticky costs time in proportion to all servers. By fair, bytraffic or bybusyness it does so for up to 64
+// servers of a tier, and for more in proportion to a 32nd of them and to those that rest for a time: see block. The others take
+// the same time for any number, unless most of the servers rest.
 package balance

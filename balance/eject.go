@@ -232,7 +232,7 @@ func (g *Group) rank(i Index) int32 {
 // takeEjected counts a request on an ejected server, which stays so.
 func (g *Group) takeEjected(i Index) {
 	s := &g.servers[i]
-	s.inFlight.Add(1)
+	s.add(1)
 	if g.factor > 0 {
 		g.tiers[s.tier].inFlight.Add(1)
 	}

@@ -8,7 +8,12 @@ func newFair(*Group, []Server) algorithm { return fair{} }
 
 func (fair) pick(g *Group, l look) (Index, bool) {
 	for {
-		i := leastBusyOf(g, &l)
+		var i Index
+		if b := g.blocksOf(l.tier); b != nil {
+			i = g.bestOfBlocks(b, &l)
+		} else {
+			i = leastBusy(g, g.tiers[l.tier].servers, &l)
+		}
 		if i < 0 {
 			return 0, false
 		}
@@ -22,7 +27,7 @@ func (fair) pickPlain(g *Group, now int64, tried *Tried) (Index, bool) {
 	// The server found may be taken by somebody else as a probe before we take it. It then rests, so that the
 	// next look passes over it: there are no more rounds than servers whose rest is over.
 	for {
-		i := leastBusy(g, now, tried)
+		i := leastBusyPlain(g, now, tried)
 		if i < 0 {
 			return 0, false
 		}
@@ -32,10 +37,9 @@ func (fair) pickPlain(g *Group, now int64, tried *Tried) (Index, bool) {
 	}
 }
 
-// leastBusy returns the server with the smallest inFlight/weight among those that may be taken, or -1, in a group
-// that is not selective. It is leastBusyOf without what slows it down: with a thousand servers the difference is
-// a third.
-func leastBusy(g *Group, now int64, tried *Tried) Index {
+// leastBusyPlain returns the server with the smallest inFlight/weight among those that may be taken, or -1, in a group
+// that is not selective. It is leastBusy without what slows it down.
+func leastBusyPlain(g *Group, now int64, tried *Tried) Index {
 	best := Index(-1)
 	var bestLoad, bestWeight int64
 	for i := range g.servers {
@@ -57,12 +61,20 @@ func leastBusy(g *Group, now int64, tried *Tried) Index {
 	return best
 }
 
-// leastBusyOf is leastBusy for any group.
-func leastBusyOf(g *Group, l *look) Index {
+// leastBusy is leastBusyPlain for a list of servers of any group.
+func leastBusy(g *Group, list []Index, l *look) Index {
 	best := Index(-1)
-	for _, i := range g.tiers[l.tier].servers {
-		if (best < 0 || g.lessBusy(i, best)) && g.may(i, l) {
-			best = i
+	var bestLoad, bestWeight int64
+	servers := g.servers
+	for _, i := range list {
+		s := &servers[i]
+		load := s.inFlight.Load()
+		if best >= 0 && load*bestWeight >= bestLoad*s.weight || !g.may(i, l) {
+			continue
+		}
+		best, bestLoad, bestWeight = i, load, s.weight
+		if load == 0 {
+			break
 		}
 	}
 	return best

@@ -5,7 +5,11 @@ package balance
 
 // SetFull says that a server cannot take any more requests for now, or can again. It is for groups with
 // Options.Limited. Of the algorithms that go by a key it is not heeded: a key's requests are for its server, and wait.
-func (g *Group) SetFull(i Index, full bool) { g.servers[i].full.Store(full) }
+func (g *Group) SetFull(i Index, full bool) {
+	s := &g.servers[i]
+	s.full.Store(full)
+	s.changed()
+}
 
 // Keyed reports whether the group goes by the key of a request.
 func (g *Group) Keyed() bool { return g.keyed }

@@ -41,7 +41,8 @@ func (m *model) done(i Index, o Outcome, now int64) {
 // TestGroupAgainstModel makes random moves and compares each with the model's.
 func TestGroupAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		weights := rapid.SliceOfN(rapid.IntRange(1, 5), 1, 6).Draw(t, "weights")
+		weight := rapid.IntRange(1, 5)
+		weights := rapid.OneOf(rapid.SliceOfN(weight, 1, 6), rapid.SliceOfN(weight, manyServers+1, 3*blockServers)).Draw(t, "weights")
 		algorithm := rapid.SampledFrom(Algorithms()).Draw(t, "algorithm")
 		servers := make([]Server, len(weights))
 		for i, w := range weights {

@@ -147,5 +147,6 @@ func (s *server) pays() bool {
 func (a account) charge(s *server) {
 	if a.busy {
 		s.spent.Add(1)
+		s.changed()
 	}
 }

@@ -104,7 +104,7 @@ func (u *units) pick(g *Group, l look) (Index, bool) {
 // count counts a request on a unit that was not picked as one.
 func (u *units) count(k Index) {
 	s := &u.group.servers[k]
-	s.inFlight.Add(1)
+	s.add(1)
 	if u.group.factor > 0 && s.tier >= 0 {
 		u.group.tiers[s.tier].inFlight.Add(1)
 	}

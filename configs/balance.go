@@ -19,8 +19,6 @@ const (
 	maxCount         = 1000
 	// manyServers is from where looking at each server for every request costs more than a table.
 	manyServers = 64
-	// manyCounts is the same for counts, which are cheaper to look at than hashes: half a microsecond.
-	manyCounts = 256
 )
 
 // keySources are the words of hash_key, in the order of the manual. Those with a colon have a name behind it.
@@ -35,9 +33,6 @@ var keySources = []struct {
 	{"cookie:", loop.KeyCookie},
 	{"query:", loop.KeyQuery},
 }
-
-// exhaustive are the ways to balance that compare counts of all servers; fair up to the first idle one.
-var exhaustive = []string{"fair", "least-connection", "sqf", "bytraffic", "bybusyness"}
 
 const keyHelp = `allowed are "path", "uri", "client", "header:NAME", "cookie:NAME" and "query:NAME"`
 
@@ -72,17 +67,8 @@ func (v validator) balance(b *backend) {
 		v.key(f.place, `has no effect with balance = %s: it is for "hash", "sticky" and "maglev"`, quoted(b.Balance.v))
 	}
 	between(v, b.HashBalanceFactor, minBalanceFactor, maxBalanceFactor, "", decimal)
-	n := len(b.Servers.v) + len(b.Server.items)
-	switch {
-	case keyed && b.Balance.v != "maglev" && n > manyServers:
+	if n := len(b.Servers.v) + len(b.Server.items); keyed && b.Balance.v != "maglev" && n > manyServers {
 		v.warn(b.Balance.place, "%s looks at each of %d servers for every request: maglev takes the same time for any number of them",
-			quoted(b.Balance.v), n)
-	case slices.Contains(exhaustive, b.Balance.v) && n > manyCounts:
-		at := b.Balance.place
-		if !b.Balance.given {
-			at = b.place
-		}
-		v.warn(at, "%s looks at each of %d servers for a request: random, ewma and round-robin take the same time for any number of them, and random is nearly as even",
 			quoted(b.Balance.v), n)
 	}
 }

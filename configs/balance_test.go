@@ -104,28 +104,22 @@ func TestManyServersAreBetterHashedByATable(t *testing.T) {
 	}
 }
 
-func TestManyServersAreBetterDrawn(t *testing.T) {
-	list := make([]string, manyCounts+1)
+func TestNoOtherWayMindsManyServers(t *testing.T) {
+	list := make([]string, 1000)
 	for i := range list {
 		list[i] = fmt.Sprintf("'10.0.%d.%d'", i/100, i%100)
 	}
-	servers := "servers = [" + strings.Join(list, ",") + "]"
-	fewer := "servers = [" + strings.Join(list[1:], ",") + "]"
-	for lines, want := range map[string]string{
-		servers:                              `f:6:10: backend.app: "fair" looks at each of 257 servers for a request: random, ewma and round-robin take the same time for any number of them, and random is nearly as even`,
-		"balance = 'bytraffic'\n" + servers:  `backend.app.balance: "bytraffic" looks at each of 257 servers`,
-		"balance = 'bybusyness'\n" + servers: `backend.app.balance: "bybusyness" looks at each of 257 servers`,
-		"balance = 'random'\n" + servers:     "",
-		"balance = 'first'\n" + servers:      "",
-		"balance = 'maglev'\n" + servers:     "",
-		"balance = 'bytraffic'\n" + fewer:    "",
-	} {
+	for _, algorithm := range balance.Algorithms() {
+		if balance.Keyed(algorithm) && algorithm != "maglev" {
+			continue
+		}
 		var warnings Problems
+		lines := fmt.Sprintf("balance = '%s'\nservers = [%s]", algorithm, strings.Join(list, ","))
 		if _, err := Parse(t.Context(), "f", []byte(balanced(lines)), hosts{}, WithWarnings(&warnings)); err != nil {
 			t.Fatal(err)
 		}
-		if got := warnings.Error(); !strings.Contains(got, want) || want == "" && len(warnings) > 0 {
-			t.Errorf("%.30s: warned of %q, want %q", lines, got, want)
+		if len(warnings) > 0 {
+			t.Errorf("%s: %v", algorithm, warnings)
 		}
 	}
 }
