@@ -50,6 +50,7 @@ type options struct {
 	quick      bool
 	raw        bool
 	idle       int // tunnels
+	balance    bool
 }
 
 // size is the length of a response body, with the name it has in paths and tables.
@@ -87,7 +88,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.StringVar(&o.millrace, "millrace", "", "millrace binary (default ROOT/bin/millrace)")
 	fs.StringVar(&o.baseline, "baseline", "", "another millrace binary, measured as the peer \"baseline\", or \"baseline-sock\" with -raw")
 	fs.StringVar(&peers, "peers", "", "proxies, comma-separated (default "+strings.Join(peerNames(), ",")+")")
-	fs.StringVar(&scripts, "scripts", "small", "wrk scripts of bench/wrk: small, browser, pipelined, post, newconn")
+	fs.StringVar(&scripts, "scripts", "small", "wrk scripts of bench/wrk: small, browser, keys, pipelined, post, newconn")
 	fs.StringVar(&sizes, "sizes", "5B,1KiB,16KiB,1MiB", "response bodies")
 	fs.StringVar(&conns, "conns", "64,256", "client connections")
 	fs.IntVar(&o.rounds, "rounds", 3, "rounds; the proxies take turns within each")
@@ -102,6 +103,7 @@ func parseOptions(args []string) (*options, error) {
 	fs.IntVar(&o.idle, "idle", 0, "instead of time, measure the memory of so many idle tunnels through the proxies of -raw")
 	fs.BoolVar(&o.edits, "edits", false, "millrace without edits and with ten each way; proxies named beside it are measured too")
 	fs.BoolVar(&o.routes, "routes", false, "millrace with ten routes and with ten thousand, the last of which is taken; proxies named beside it are measured too")
+	fs.BoolVar(&o.balance, "balance", false, "millrace's ways to balance with 1, 10 and 1000 servers; -peers are those of "+strings.Join(balanceAlgorithms, ",")+" then")
 	fs.IntVar(&o.requests, "requests", 100_000, "requests for -strace")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -124,6 +126,11 @@ func parseOptions(args []string) (*options, error) {
 	}
 	if o.raw || o.idle > 0 {
 		if err := preset(map[string]string{"sizes": "5B,1MiB", "conns": "64", "peers": strings.Join(rawPeers, ",")}); err != nil {
+			return nil, err
+		}
+	}
+	if o.balance {
+		if err := preset(map[string]string{"scripts": "keys", "sizes": "5B", "conns": "64", "peers": strings.Join(balanceAlgorithms, ",")}); err != nil {
 			return nil, err
 		}
 	}
@@ -193,6 +200,11 @@ func parseOptions(args []string) (*options, error) {
 		}
 		o.conns = append(o.conns, n)
 	}
+	if o.balance {
+		if err := checkBalance(o); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case o.rounds < 1 || o.seconds < 1 || o.warmup < 0 || o.requests < 1 || o.idle < 0:
 		return nil, errors.New("-rounds, -seconds and -requests are at least 1, -warmup and -idle at least 0")
@@ -225,7 +237,9 @@ type cell struct {
 	Script string `json:"script"`
 	Size   string `json:"size"`
 	Conns  int    `json:"conns"`
-	path   string // of the URL
+	// Servers is how many the proxies have, for -balance; else 0, and they have one.
+	Servers int    `json:"servers,omitempty"`
+	path    string // of the URL
 }
 
 // cells are all combinations asked for. post has one response only, whatever the sizes.
@@ -256,9 +270,12 @@ func run(ctx context.Context, o *options) error {
 	}
 	defer os.RemoveAll(dir)
 
-	peers, remarks, err := findPeers(o)
-	if err != nil {
-		return err
+	var peers []*peer
+	var remarks []string
+	if !o.balance {
+		if peers, remarks, err = findPeers(o); err != nil {
+			return err
+		}
 	}
 	if o.idle > 0 {
 		if err := o.limitIdle(); err != nil {
@@ -274,6 +291,9 @@ func run(ctx context.Context, o *options) error {
 	}
 	defer b.origin.stop()
 
+	if o.balance {
+		return b.measureBalance(ctx)
+	}
 	if o.idle > 0 {
 		return b.measureIdle(ctx, peers, remarks)
 	}
@@ -336,7 +356,7 @@ func (b *bench) measureCell(ctx context.Context, c cell, peers []*peer) (result,
 				m.Failure = err.Error()
 			}
 			res.Peers[i].Runs = append(res.Peers[i].Runs, m)
-			fmt.Fprintf(os.Stderr, "%s %s, %d connections, round %d, %-12s %s\n", c.Script, c.Size, c.Conns, round+1, p.name, m)
+			fmt.Fprintf(os.Stderr, "%s %s, %d connections, round %d, %-16s %s\n", c.Script, c.Size, c.Conns, round+1, p.name, m)
 		}
 	}
 	return res, nil
@@ -351,11 +371,10 @@ func (b *bench) measure(ctx context.Context, c cell, p *peer) (m measurement, er
 	}
 	defer proxy.stop()
 	url := "http://" + proxy.addr + c.path
-	if b.o.warmup > 0 {
-		if _, err := runWrk(ctx, b.o, c, url, b.o.warmup); err != nil {
-			return m, err
-		}
+	if err := b.warmUp(ctx, c, url); err != nil {
+		return m, err
 	}
+	conns := b.connections()
 	before, err := b.sample(proxy)
 	if err != nil {
 		return m, err
@@ -368,7 +387,30 @@ func (b *bench) measure(ctx context.Context, c cell, p *peer) (m measurement, er
 	if err != nil {
 		return m, err
 	}
-	return newMeasurement(w, before, after), nil
+	m = newMeasurement(w, before, after)
+	if c.Servers > 0 {
+		m.Conns = b.connections()
+		m.ConnsMade = m.Conns - conns
+	}
+	return m, nil
+}
+
+// warmUp makes runs that are not measured: one, or with many servers as many as it takes for the connections to them to be
+// made.
+func (b *bench) warmUp(ctx context.Context, c cell, url string) error {
+	if b.o.warmup == 0 {
+		return nil
+	}
+	for range maxWarmUps {
+		had := b.connections()
+		if _, err := runWrk(ctx, b.o, c, url, b.o.warmup); err != nil {
+			return err
+		}
+		if c.Servers == 0 || b.connections() <= had+had/connsGrown {
+			break
+		}
+	}
+	return nil
 }
 
 // countCalls prints the system calls a request of each proxy.

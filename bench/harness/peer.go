@@ -25,6 +25,8 @@ type peer struct {
 	version []string // arguments that make the binary say its version
 	named   bool     // it is measured only when it is named: what it does is not what the others do
 	routes  int      // a number for the template
+	balance string   // how it chooses among its servers, for -balance
+	servers int      // how many addresses of the origin are its servers, for -balance
 }
 
 // settings fill a template of bench/peers.
@@ -38,6 +40,8 @@ type settings struct {
 	Module                         string // nginx's stream module; empty: it is built in, or not there
 	Tunnels                        int    // how many connections raw proxies need room for
 	Fives                          int    // how often five routes are to stand there
+	Balance, HashKey               string
+	Servers                        []string
 }
 
 // allPeers is the order of the tables.
@@ -167,7 +171,10 @@ func (b *bench) start(ctx context.Context, p *peer, cpu int, origin string) (*pr
 	}
 	s := &settings{
 		Listen: addr, Origin: origin, Dir: dir, Docs: b.docs, Root: os.Geteuid() == 0, Module: streamModule(),
-		Tunnels: max(4000, b.o.idle+20), Fives: p.routes / 5,
+		Tunnels: max(4000, b.o.idle+20), Fives: p.routes / 5, Balance: p.balance,
+	}
+	if p.balance == "hash" || p.balance == "maglev" {
+		s.HashKey = "uri"
 	}
 	if s.Host, s.Port, err = net.SplitHostPort(addr); err != nil {
 		return nil, err
@@ -176,6 +183,7 @@ func (b *bench) start(ctx context.Context, p *peer, cpu int, origin string) (*pr
 		if s.OriginHost, s.OriginPort, err = net.SplitHostPort(origin); err != nil {
 			return nil, err
 		}
+		s.Servers = serverAddrs(s.OriginPort, p.servers)
 	}
 	if p.config != "" {
 		s.Config = filepath.Join(dir, p.config)

@@ -45,7 +45,9 @@ type measurement struct {
 	BadStatus    int64         `json:"bad_status,omitempty"`
 	SocketErrors int64         `json:"socket_errors,omitempty"`
 	Timeouts     int64         `json:"timeouts,omitempty"`
-	Failure      string        `json:"failure,omitempty"` // why there is no figure at all
+	Conns        int64         `json:"origin_connections,omitempty"`      // with -balance: when the run ended
+	ConnsMade    int64         `json:"origin_connections_made,omitempty"` // of these, during the run
+	Failure      string        `json:"failure,omitempty"`                 // why there is no figure at all
 }
 
 // foreignLimit is the share of one of the two CPUs that others may take before the report says so: above it, caches
@@ -136,6 +138,8 @@ func medianOf(runs []measurement) *measurement {
 		Utilization: median(clean, func(m measurement) float64 { return m.Utilization }),
 		Foreign:     median(clean, func(m measurement) float64 { return m.Foreign }),
 		Requests:    median(clean, func(m measurement) int64 { return m.Requests }),
+		Conns:       median(clean, func(m measurement) int64 { return m.Conns }),
+		ConnsMade:   median(clean, func(m measurement) int64 { return m.ConnsMade }),
 	}
 }
 
@@ -156,7 +160,7 @@ func median[T interface {
 	return (values[mid-1] + values[mid]) / 2
 }
 
-// write makes DATE-COMMIT.md and .json in the results' directory, prints the first to stdout, and fails if a run had
+// write makes DATE-COMMIT.md and .json in the results' directory, or DATE-COMMIT-balance.md and .json, prints the first to stdout, and fails if a run had
 // errors: a bench with errors compares nothing.
 func (r *report) write(o *options, stdout io.Writer) error {
 	for i := range r.Results {
@@ -169,7 +173,13 @@ func (r *report) write(o *options, stdout io.Writer) error {
 		return err
 	}
 	name := filepath.Join(o.out, r.Machine.Date+"-"+r.Machine.Commit)
-	md := r.markdown()
+	md := ""
+	if o.balance {
+		name += "-balance"
+		md = r.balanceMarkdown()
+	} else {
+		md = r.markdown()
+	}
 	if _, err := io.WriteString(stdout, md); err != nil {
 		return err
 	}
@@ -203,19 +213,24 @@ func (r *report) dirtyRuns() (n int) {
 	return n
 }
 
-func (r *report) markdown() string {
-	var b strings.Builder
+// head writes what was measured where.
+func (r *report) head(b *strings.Builder, title string) {
 	m := r.Machine
-	fmt.Fprintf(&b, "# Side by side, %s, %s\n\n", m.Date, m.Commit)
-	fmt.Fprintf(&b, "    %s\n\n", m.Command)
-	fmt.Fprintf(&b, "Linux %s, %d x %s, %d MiB of memory.\n\n", m.Kernel, m.CPUs, m.CPU, m.Memory>>20)
+	fmt.Fprintf(b, "# %s, %s, %s\n\n", title, m.Date, m.Commit)
+	fmt.Fprintf(b, "    %s\n\n", m.Command)
+	fmt.Fprintf(b, "Linux %s, %d x %s, %d MiB of memory.\n\n", m.Kernel, m.CPUs, m.CPU, m.Memory>>20)
 	b.WriteString("| program | version |\n|---|---|\n")
 	for _, v := range m.Versions {
-		fmt.Fprintf(&b, "| %s | %s |\n", v.Name, v.Text)
+		fmt.Fprintf(b, "| %s | %s |\n", v.Name, v.Text)
 	}
 	for _, remark := range r.Remarks {
-		fmt.Fprintf(&b, "\nNote: %s.\n", remark)
+		fmt.Fprintf(b, "\nNote: %s.\n", remark)
 	}
+}
+
+func (r *report) markdown() string {
+	var b strings.Builder
+	r.head(&b, "Side by side")
 	b.WriteString(`
 Medians over the rounds, which are interleaved. *CPU* is the time that all threads of the proxy's own processes spent
 on a request, with the least and the most of the rounds; *of it* is millrace's figure, or else millrace-sock's, divided
@@ -251,17 +266,22 @@ func (res *result) table(b *strings.Builder) {
 		if own != nil {
 			cpuRatio, rateRatio = fmt.Sprintf("%.2f", own.CPU/m.CPU), fmt.Sprintf("%.2f", own.PerSecond/m.PerSecond)
 		}
-		foreign := fmt.Sprintf("%.0f %%", m.Foreign*100)
-		if m.Foreign > foreignLimit {
-			foreign = "**" + foreign + "**"
-		}
 		fmt.Fprintf(
 			b, "| %s | %.2f (%.2f-%.2f) | %s | %.0f | %s | %s | %s | %.1f | %.1f | %.0f %% | %s | %s |\n",
 			p.Name, m.CPU, least, most, cpuRatio, m.PerSecond, rateRatio, m.P50, m.P99,
-			float64(m.RSS)/(1<<20), float64(m.RSSPeak)/(1<<20), m.Utilization*100, foreign, p.errors(),
+			float64(m.RSS)/(1<<20), float64(m.RSSPeak)/(1<<20), m.Utilization*100, m.foreign(), p.errors(),
 		)
 	}
 	res.prices(b)
+}
+
+// foreign is what others took, bold where it is too much.
+func (m measurement) foreign() string {
+	text := fmt.Sprintf("%.0f %%", m.Foreign*100)
+	if m.Foreign > foreignLimit {
+		text = "**" + text + "**"
+	}
+	return text
 }
 
 // prices says what a feature costs, if millrace was measured with it and without.

@@ -3,6 +3,8 @@
  *
  *     origin LISTEN_PORT
  *
+ * It listens on every address of the loopback device, all of 127.0.0.0/8, so that it can be any number of servers.
+ *
  * It shares a CPU with the load generator and does as little as it can, so that it is the proxy that runs short
  * and not what it waits for: a proxy that waits is charged for being woken. The response head is nginx's. */
 #define _GNU_SOURCE
@@ -148,9 +150,11 @@ int main(int argc, char **argv)
 	for (int i = 0; i < MAX_BODY; i++)
 		body[i] = "millrace"[i % 8];
 	int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), poll = epoll_create1(0);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1])), .sin_addr.s_addr = htonl(INADDR_ANY)};
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	if (setsockopt(listener, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof "lo"))
+		die("SO_BINDTODEVICE"); /* nobody but this machine is to reach it */
 	if (bind(listener, (struct sockaddr *)&a, sizeof a) || listen(listener, 4096))
 		die("listen");
 	struct epoll_event e = {.events = EPOLLIN}, events[MAX_EVENTS];
