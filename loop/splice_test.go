@@ -282,3 +282,26 @@ func TestChunksAroundSplicedPayload(t *testing.T) {
 		t.Errorf("got %q with %d bytes of payload, want %q", out, p.payload, want)
 	}
 }
+
+// TestLargeAndSmallResponsesInTurn come over one connection: what follows a large one is read with another large one in
+// mind.
+func TestLargeAndSmallResponsesInTurn(t *testing.T) {
+	tr := newTrace(t)
+	o := tr.origin()
+	p := tr.proxy(setup{splice: 64 << 10}, o)
+	c := p.dial()
+	var x *peer
+	for _, n := range []int{300000, 300000, 0, 300000, 5, 300000, probeRead, 300000, 60000, 300000, 3 * probeRead} {
+		c.send(get("/"))
+		if x == nil {
+			x = o.accept()
+		}
+		x.wantRequest("GET /", "")
+		answered := tr.beside("origin", func() error {
+			_, err := io.WriteString(x, ok(letters(n)))
+			return err
+		})
+		c.want(200, letters(n))
+		answered()
+	}
+}
