@@ -56,6 +56,7 @@ func (f *file) setDefaults() {
 		setDefault(&r.Via, "off")
 		setDefault(&r.RequestID, "")
 		setDefault(&r.HTTPSRemap, false)
+		setDefault(&r.ReverseRefresh, false)
 	}
 	for _, t := range f.Tests.items {
 		setDefault(&t.Client, defaultTestClient)

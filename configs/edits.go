@@ -36,6 +36,10 @@ func (v validator) edits(r *route, excluded bool) {
 	}
 	// In Apache's ProxyPassReverse this side comes first, in its cookie directives the server's.
 	v.reverse(r)
+	o.ReverseRefresh = r.ReverseRefresh.v
+	if r.ReverseRefresh.ok && r.ReverseRefresh.v && !r.Reverse.given {
+		v.key(r.ReverseRefresh.place, "has no effect without reverse, whose pairs it is about")
+	}
 	o.ReverseCookieDomain = v.mappings(r.ReverseCookieDomain, v.cookieText, v.cookieText)
 	o.ReverseCookiePath = v.mappings(r.ReverseCookiePath, v.cookieText, v.cookieText)
 	v.fieldEdits(r, &r.Request, &o.Request, false)
@@ -63,6 +67,7 @@ func (v validator) noEdits(r *route) {
 		{r.MapHostResponse.given, r.MapHostResponse.place},
 		{r.HTTPSRemap.given, r.HTTPSRemap.place},
 		{r.Reverse.given, r.Reverse.place},
+		{r.ReverseRefresh.given, r.ReverseRefresh.place},
 		{r.ReverseCookieDomain.given, r.ReverseCookieDomain.place},
 		{r.ReverseCookiePath.given, r.ReverseCookiePath.place},
 		{r.Request.given, r.Request.place},

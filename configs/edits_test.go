@@ -93,6 +93,7 @@ func TestProblemsOfEdits(t *testing.T) {
 		{"reverse = [['/a', 'backend://b/']]", `route[0].reverse[0][1]: "b" is not the name of a backend: there is "`},
 		{"reverse = [['/a', 'backend://app']]", `route[0].reverse[0][1]: "backend://app" has no path: write "backend://app/", or a longer one`},
 		{"reverse = [['/a', 'ftp://b/']]", `route[0].reverse[0][1]: "ftp://b/" is neither a path nor a URL`},
+		{"reverse_refresh = true", `route[0].reverse_refresh: has no effect without reverse`},
 		{"reverse_cookie_path = [['/a;', '/b']]", `route[0].reverse_cookie_path[0][0]: "/a;" cannot be in a cookie`},
 		{"[route.request]\nset = ['X-A: b $nope']", `f:9:16: route[0].request.set[0]: there is no variable $nope: there are $client_addr, `},
 		{"[route.request]\nset = ['X-A']", `route[0].request.set[0]: "X-A" is not a header: write "Name: value"`},

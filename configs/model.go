@@ -243,6 +243,7 @@ type route struct {
 	MapHostResponse       value[[]row]           `toml:"map_host_response"`
 	HTTPSRemap            value[bool]            `toml:"https_remap"`
 	Reverse               value[[]row]           `toml:"reverse"`
+	ReverseRefresh        value[bool]            `toml:"reverse_refresh"`
 	ReverseCookieDomain   value[[]row]           `toml:"reverse_cookie_domain"`
 	ReverseCookiePath     value[[]row]           `toml:"reverse_cookie_path"`
 	Request               fieldEdits             `toml:"request"`

@@ -51,6 +51,8 @@ func (t *Trip) appendField(dst, name, value []byte, edit *fieldEdit, response bo
 		dst = append(dst, value...)
 	case cookieContent:
 		dst = t.appendCookie(dst, value)
+	case refreshContent:
+		dst = t.appendRefresh(dst, value)
 	default:
 		done := false
 		if response {

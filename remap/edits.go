@@ -40,6 +40,7 @@ type EditOptions struct {
 	ServerPaths bool
 
 	Reverse             []Reversal
+	ReverseRefresh      bool // Reverse is for the URL in Refresh too
 	ReverseCookieDomain []Mapping
 	ReverseCookiePath   []Mapping
 
@@ -172,6 +173,7 @@ const (
 	plainText content = iota
 	uriContent
 	reverseOnly // a URL that only Reverse is for
+	refreshContent
 	cookieContent
 )
 
@@ -279,6 +281,9 @@ func (e *Edits) compileResponse() {
 	if len(o.Reverse) > 0 {
 		for _, name := range []string{"location", "content-location", "uri", "destination"} {
 			s.field(name).content = reverseOnly
+		}
+		if o.ReverseRefresh {
+			s.field("refresh").content = refreshContent
 		}
 	}
 	if len(o.MapURLPath) > 0 || len(o.MapHostResponse) > 0 {

@@ -62,7 +62,7 @@ func FuzzEdits(f *testing.F) {
 				{Mapping{"/b", "/p/"}, []string{"http://app.internal:8080/x"}},
 				{Mapping: Mapping{"/", "/n"}},
 			}
-			o.ReverseCookiePath, o.ReverseCookieDomain = pairs("/", "/all"), pairs("h", "i")
+			o.ReverseCookiePath, o.ReverseCookieDomain, o.ReverseRefresh = pairs("/", "/all"), pairs("h", "i"), true
 		}
 		if has(7) {
 			o.StripPrefix = "/xxx"

@@ -145,6 +145,34 @@ func TestEachLineIsMapped(t *testing.T) {
 	}
 }
 
+func TestWhereARefreshLeads(t *testing.T) {
+	x := &exchange{t: t, host: "h", o: EditOptions{Reverse: []Reversal{{Mapping: Mapping{"http://b/in", "/m"}}}, ReverseRefresh: true}}
+	x.send("GET /")
+	for value, want := range map[string]string{
+		"0; url=http://b/in/c":              "0; url=http://h/m/c",
+		"0;url=http://b/in":                 "0;url=http://h/m",
+		"1.5 ,\tURL\t=  http://b/in?a;b, c": "1.5 ,\tURL\t=  http://h/m?a;b, c",
+		"0; url='http://b/in/c' x":          "0; url='http://h/m/c' x",
+		`0; url="http://b/in/c`:             `0; url="http://h/m/c`,
+		`0; "http://b/in"`:                  `0; "http://h/m"`,
+		"0; http://b/in/c":                  "0; http://h/m/c",
+		"0; HTTP://B/in/c":                  "0; http://h/m/c",
+		"0; url=http://c/in":                "0; url=http://c/in",
+		"0; url=":                           "0; url=",
+		"0; url":                            "0; url",
+		"0; '":                              "0; '",
+		"0;":                                "0;",
+		"0":                                 "0",
+		"; url=http://b/in":                 "; url=http://b/in",
+		"soon; url=http://b/in":             "soon; url=http://b/in",
+		"0 url=http://b/in":                 "0 url=http://b/in",
+	} {
+		if got := x.answer("Refresh: " + value); got != want {
+			t.Errorf("%q became %q, want %q", value, got, want)
+		}
+	}
+}
+
 func TestForwarded(t *testing.T) {
 	for _, tt := range []struct {
 		id         string

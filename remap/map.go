@@ -218,6 +218,53 @@ func (t *Trip) appendReversed(dst, uri []byte) ([]byte, bool) {
 	return dst, false
 }
 
+// appendRefresh appends a Refresh value with its URL reversed, if it has one.
+func (t *Trip) appendRefresh(dst, value []byte) []byte {
+	begin, end := refreshURL(value)
+	dst = append(dst, value[:begin]...)
+	dst, done := t.appendReversed(dst, value[begin:end])
+	if !done {
+		dst = append(dst, value[begin:end]...)
+	}
+	return append(dst, value[end:]...)
+}
+
+// refreshURL returns where in a Refresh value its URL is; where it ends, twice, if there is none. No RFC has the field. This is
+// how browsers read it (HTML, "shared declarative refresh steps"): a number, a semicolon or comma, perhaps "url=", and the URL,
+// perhaps in quotes.
+func refreshURL(value []byte) (begin, end int) {
+	i := 0
+	for i < len(value) && (isDigit(value[i]) || value[i] == '.' || isBlank(value[i])) {
+		i++
+	}
+	if i == 0 || i == len(value) || value[i] != ';' && value[i] != ',' {
+		return len(value), len(value)
+	}
+	begin = skipBlanks(value, i+1)
+	if rest := value[begin:]; len(rest) > len("url") && equalName(rest[:len("url")], "url") {
+		if i = skipBlanks(value, begin+len("url")); i < len(value) && value[i] == '=' {
+			begin = skipBlanks(value, i+1)
+		}
+	}
+	if begin == len(value) || value[begin] != '"' && value[begin] != '\'' {
+		return begin, len(value)
+	}
+	quote := value[begin]
+	begin++
+	if i = bytes.IndexByte(value[begin:], quote); i >= 0 {
+		return begin, begin + i
+	}
+	return begin, len(value)
+}
+
+// skipBlanks returns where the first character is that is no blank, from an index on.
+func skipBlanks(b []byte, from int) int {
+	for from < len(b) && isBlank(b[from]) {
+		from++
+	}
+	return from
+}
+
 // behindServer returns the path of a URL of one of the servers, behind what the server's own begins with; nil: it is of none
 // of them, or not at From or below it.
 func (m *Reversal) behindServer(uri []byte) []byte {

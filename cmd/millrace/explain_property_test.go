@@ -525,7 +525,7 @@ var edits = [][]string{
 	{`map_host_request = [["a.example", "in.example"], ["-", "x.example:81"]]`},
 	{`map_host_response = [["-", "-"], ["in.example", "a.example"], ["cookie.example", "c.example"]]`},
 	{`https_remap = true`},
-	{`reverse = [["/shop", "http://in.example/v2"], ["/r", "/v2"]]`},
+	{`reverse = [["/shop", "http://in.example/v2"], ["/r", "/v2"]]`, "reverse = [[\"/r\", \"/v2\"]]\nreverse_refresh = true"},
 	{`reverse_cookie_domain = [["cookie.example", "www.example"]]`},
 	{`reverse_cookie_path = [["/v2", "/api"]]`},
 	{`request.add = ["X-Added: $path?$query", "X-Added: $method"]`},
@@ -786,7 +786,7 @@ var (
 	statuses      = []string{"200 OK", "200 OK", "302 Found", "302 Found", "201 Created", "404 Not Found", "500 No", "204 No Content", "304 Not Modified", "401 Who"}
 	responseLines = []string{
 		"Location: http://in.example/v2/x", "Location: http://a.example/v2", "Location: /v2/y?z", "Location: http://other.example/q/x", "Location: https://x.example:81/w/z",
-		"Location: http://SERVER/v2/s", "Content-Location: /v2/c", "Set-Cookie: a=1; Domain=.cookie.example; Path=/v2/x", "Set-Cookie: b=2; Path=/w; Secure",
+		"Location: http://SERVER/v2/s", "Content-Location: /v2/c", "Refresh: 0; url=http://in.example/v2/r", "Set-Cookie: a=1; Domain=.cookie.example; Path=/v2/x", "Set-Cookie: b=2; Path=/w; Secure",
 		"Server: nginx/1.2.3", "Link: <x>; rel=x", "Vary: Accept", "Via: 1.1 origin", "Date: Sun, 06 Nov 1994 08:49:37 GMT", "Connection: X-Hop", "X-Hop: 1",
 		"Proxy-Authenticate: Basic", "X-Status: fine", "Keep-Alive: timeout=5", "Upgrade: h2c", "URI: http://in.example/v2/u", "Destination: /v2/d",
 	}
