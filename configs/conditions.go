@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,14 +22,54 @@ func (r *route) covers(other *route) bool {
 	case a.prefix.given && !begins(a.prefix):
 	case a.extension.given && !(b.extension.given && strings.HasSuffix(b.extension.v, a.extension.v)):
 	case a.pattern.given && !(b.pattern.given && b.pattern.v == a.pattern.v):
-	case r.Not.given, a.headers.given, a.query.given, a.clients.given:
+	case a.headers.given && !impliesEach(other.rule.Headers, r.rule.Headers, strings.EqualFold):
+	case a.query.given && !impliesEach(other.rule.Query, r.rule.Query, equal):
+	case a.clients.given && !(len(other.rule.Clients) > 0 && within(other.rule.Clients, r.rule.Clients)):
+	case r.Not.given && !other.excludesAllOf(r):
 	case r.Listeners.given && !(other.Listeners.given && subset(other.listeners, r.listeners)):
-	case a.methods.given && !(b.methods.given && covered(b.methods.v, a.methods.v, func(a, b string) bool { return a == b })):
+	case a.methods.given && !(b.methods.given && covered(b.methods.v, a.methods.v, equal)):
 	case a.hosts.given && !(b.hosts.given && covered(b.hosts.v, a.hosts.v, coversHost)):
 	default:
 		return true
 	}
 	return false
+}
+
+// excludesAllOf reports whether the table "not" of r certainly excludes whatever that of other does.
+func (r *route) excludesAllOf(other *route) bool {
+	a, b := r.Not.conditions(), other.Not.conditions()
+	same := func(a, b *value[string]) bool { return !b.given || a.given && a.v == b.v }
+	return same(a.path, b.path) && same(a.prefix, b.prefix) && same(a.extension, b.extension) && same(a.pattern, b.pattern) &&
+		covered(b.methods.v, a.methods.v, equal) && covered(b.hosts.v, a.hosts.v, coversHost) && within(other.Not.rule.Clients, r.Not.rule.Clients) &&
+		impliesOne(other.Not.rule.Headers, r.Not.rule.Headers, strings.EqualFold) && impliesOne(other.Not.rule.Query, r.Not.rule.Query, equal)
+}
+
+func equal(a, b string) bool { return a == b }
+
+// implies reports whether whatever has the pair p has q.
+func implies(p, q remap.Pair, sameName func(a, b string) bool) bool {
+	return sameName(p.Name, q.Name) && (p.Value == q.Value || q.Value == "*")
+}
+
+// impliesEach reports whether whatever has all of some pairs has all of others.
+func impliesEach(has, wanted []remap.Pair, sameName func(a, b string) bool) bool {
+	return !slices.ContainsFunc(wanted, func(q remap.Pair) bool {
+		return !slices.ContainsFunc(has, func(p remap.Pair) bool { return implies(p, q, sameName) })
+	})
+}
+
+// impliesOne reports whether whatever has one of some pairs has one of others.
+func impliesOne(has, wanted []remap.Pair, sameName func(a, b string) bool) bool {
+	return !slices.ContainsFunc(has, func(p remap.Pair) bool {
+		return !slices.ContainsFunc(wanted, func(q remap.Pair) bool { return implies(p, q, sameName) })
+	})
+}
+
+// within reports whether each of some networks is in one of others.
+func within(part, whole []netip.Prefix) bool {
+	return !slices.ContainsFunc(part, func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(whole, func(w netip.Prefix) bool { return w.Bits() <= p.Bits() && w.Contains(p.Addr()) })
+	})
 }
 
 func isRoot(p *value[string]) bool { return !p.given || p.v == "/" }

@@ -16,7 +16,7 @@ func (v validator) everythingReached() {
 				if j >= first {
 					break
 				}
-				if routes[j].covers(r) {
+				if routes[j].covers(r) && (routes[j].Extension.v == r.Extension.v || !v.f.Routing.maps(r.Extension)) {
 					first = j
 				}
 			}

@@ -9,6 +9,11 @@ import (
 	"millrace/remap"
 )
 
+// maps reports whether paths with other endings go by the routes for an extension, before all others.
+func (t *routing) maps(extension value[string]) bool {
+	return extension.given && slices.ContainsFunc(t.extensions, func(m remap.Mapping) bool { return m.To == extension.v })
+}
+
 // routing checks what is done with requests before they have a route.
 func (v validator) routing() {
 	t := &v.f.Routing

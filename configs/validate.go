@@ -74,6 +74,9 @@ func validate(r *report, f *file, fileLimit uint64) {
 	v.admin()
 	v.nothingMissing()
 	v.nothingUnused()
+	for _, r := range f.Routes.items {
+		v.contradictions(r)
+	}
 	v.everythingReached()
 }
 

@@ -86,14 +86,14 @@ func (c *conditions) begins() string {
 	if c.pattern == nil {
 		return longest
 	}
-	if literal := literalPrefix(c.pattern.String()); len(literal) > len(longest) {
+	if literal := LiteralPrefix(c.pattern.String()); len(literal) > len(longest) {
 		return literal
 	}
 	return longest
 }
 
-// literalPrefix returns the text that a path has to begin with to match an expression; often none.
-func literalPrefix(expression string) string {
+// LiteralPrefix returns the text that a path has to begin with to match an expression; often none.
+func LiteralPrefix(expression string) string {
 	re, err := syntax.Parse(expression, syntax.Perl)
 	if err != nil {
 		return ""

@@ -92,7 +92,7 @@ func TestLiteralPrefix(t *testing.T) {
 		"^/api/(.*)": "/api/", `\A/a\.b$`: "/a.b", "^/a*": "/", "^/ab?c": "/a", "/a": "", "^(/a)": "", "(?i)^/a": "", "^": "",
 		"(?m)^/a": "", "^/a|^/b": "", "^/x\ufffdy": "/x", "^/é": "/é", "(": "",
 	} {
-		if got := literalPrefix(expression); got != want {
+		if got := LiteralPrefix(expression); got != want {
 			t.Errorf("%s: %q, want %q", expression, got, want)
 		}
 	}
