@@ -26,13 +26,18 @@ func (v validator) edits(r *route, excluded bool) {
 	v.forwarding(r)
 	v.pathEdits(r)
 	o.MapURLPath = v.mappings(r.MapURLPath, v.mappedPath, v.mappedPath)
+	v.slashes(r.MapURLPath, func(m remap.Mapping) remap.Mapping { return m })
 	o.MapHostRequest = v.mappings(r.MapHostRequest, v.mappedHostKey, v.mappedHost)
 	o.MapHostResponse = v.mappings(r.MapHostResponse, v.mappedHostKey, v.mappedHost)
 	o.PathHosts = v.pathHosts(r, r.MapURLPathHostInclude)
 	o.NotPathHosts = v.pathHosts(r, r.MapURLPathHostExclude)
 	o.HTTPSRemap = r.HTTPSRemap.v
-	if r.HTTPSRemap.ok && r.HTTPSRemap.v && !r.MapHostRequest.given && !r.MapHostResponse.given {
+	switch {
+	case !r.HTTPSRemap.ok || !r.HTTPSRemap.v:
+	case !r.MapHostRequest.given && !r.MapHostResponse.given:
 		v.key(r.HTTPSRemap.place, "has no effect without map_host_request or map_host_response: only where a host is replaced is the scheme")
+	case !v.servesHTTPS(r):
+		v.warn(r.HTTPSRemap.place, `has no effect: clients use https only where a listener has scheme = "https", and none of this route's has`)
 	}
 	// In Apache's ProxyPassReverse this side comes first, in its cookie directives the server's.
 	v.reverse(r)
@@ -44,6 +49,16 @@ func (v validator) edits(r *route, excluded bool) {
 	o.ReverseCookiePath = v.mappings(r.ReverseCookiePath, v.cookieText, v.cookieText)
 	v.fieldEdits(r, &r.Request, &o.Request, false)
 	v.fieldEdits(r, &r.Response, &o.Response, true)
+}
+
+// servesHTTPS reports whether requests of clients that use https may take a route.
+func (v validator) servesHTTPS(r *route) bool {
+	for i, l := range v.f.Listeners.items {
+		if l.Scheme.v == "https" && (r.listeners == nil || slices.Contains(r.listeners, i)) {
+			return true
+		}
+	}
+	return false
 }
 
 // noEdits finds what has no effect in a route that excludes.
@@ -215,6 +230,27 @@ func (v validator) backendPath(r *route, p value[string]) {
 	case r.Path.given && !strings.HasSuffix(r.Path.v, "/") && strings.HasSuffix(p.v, "/"):
 		v.warn(p.place, "ends with /, and path = %s does not (%s): what follows the path has one of its own, so that %s becomes %s",
 			quoted(r.Path.v), v.src.at(r.Path.place), quoted(r.Path.v+"/x"), quoted(p.v+"/x"))
+	case r.Prefix.given && strings.HasSuffix(r.Prefix.v, "/") && !strings.HasSuffix(p.v, "/"):
+		v.warn(p.place, "does not end with /, and prefix = %s does (%s), so that %s becomes %s",
+			quoted(r.Prefix.v), v.src.at(r.Prefix.place), quoted(r.Prefix.v+"x"), quoted(p.v+"x"))
+	}
+}
+
+// slashes warns of pairs of beginnings of paths of which one ends with a slash and the other does not. direction is how the one
+// replaces the other.
+func (v validator) slashes(list value[[]row], direction func(remap.Mapping) remap.Mapping) {
+	for _, r := range list.v {
+		if len(r.items) != 2 {
+			continue
+		}
+		m := direction(remap.Mapping{From: r.items[0].v, To: r.items[1].v})
+		rest := "/x"
+		if strings.HasSuffix(m.From, "/") {
+			rest = "x"
+		}
+		if strings.HasSuffix(m.From, "/") != strings.HasSuffix(m.To, "/") && !strings.Contains(m.From+m.To, "?") && !strings.HasPrefix(m.From, backendScheme) {
+			v.warn(r.items[1].place, "one of the two ends with / and the other does not, so that %s becomes %s", quoted(m.From+rest), quoted(m.To+rest))
+		}
 	}
 }
 
@@ -257,6 +293,7 @@ func (v validator) mappings(list value[[]row], first, second func(value[string])
 
 // reverse checks the array of what URLs of servers become.
 func (v validator) reverse(r *route) {
+	v.slashes(r.Reverse, func(m remap.Mapping) remap.Mapping { return remap.Mapping{From: m.To, To: m.From} })
 	for _, m := range v.mappings(r.Reverse, v.publicPath, v.reversedURL) {
 		of := -1
 		if rest, ok := strings.CutPrefix(m.To, backendScheme); ok {
@@ -482,6 +519,8 @@ func (v validator) rules(r *route, list value[[]row], response bool, taken []str
 		switch {
 		case name == remap.RewriteTarget && !response && !httpparse.ValidTarget([]byte("/"+literal)):
 			v.value(x.items[2].place, "%s cannot be in a target: allowed are visible ASCII characters but #, percent-encoded where needed", quoted(x.items[2].v))
+		case strings.EqualFold(name, "host") && !response && strings.ContainsFunc(literal, notInHosts):
+			v.value(x.items[2].place, "%s cannot be in a host: allowed are a name or an address, with or without a port", quoted(x.items[2].v))
 		case !httpparse.ValidFieldValue([]byte(literal)):
 			v.value(x.items[2].place, "%s has control characters, which no header may have", quoted(x.items[2].v))
 		default:
@@ -489,6 +528,11 @@ func (v validator) rules(r *route, list value[[]row], response bool, taken []str
 		}
 	}
 	return rules
+}
+
+// notInHosts tells the characters that no host has, nor the colon before its port, nor the brackets around an address.
+func notInHosts(c rune) bool {
+	return !strings.ContainsRune("[:]", c) && !httpparse.ValidAuthority([]byte("a"+string(c)+"a"))
 }
 
 func badPattern(text string, err error) string {
@@ -504,7 +548,13 @@ func (v validator) ruleName(r *route, n value[string], response bool, taken []st
 			return remap.RewriteTarget, true
 		case "host":
 			return n.v, true
+		case "_pathinfo", "_scriptname", "_docroot":
+			v.value(n.place, "%s is of CGI programs, and servers get HTTP: leave the rule out", quoted(n.v))
+			return "", false
 		}
+	} else if strings.EqualFold(n.v, "_uri") {
+		v.value(n.place, "%s is the target of a request, and this rule is for responses: name a header", quoted(n.v))
+		return "", false
 	}
 	if wrong := editableName(n.v, response, r); wrong != "" {
 		v.value(n.place, "%s", wrong)

@@ -118,6 +118,11 @@ func TestProblemsOfEdits(t *testing.T) {
 		{"[route.request]\nrewrite = [['uri', '(', '$1']]", `f:9:20: route[0].request.rewrite[0][1]: "(" is not a regular expression`},
 		{"[route.request]\nrewrite = [['uri', '(?=a)', '$1']]", `is not a regular expression`},
 		{"[route.request]\nrewrite = [['uri', 'a', 'a b']]", `"a b" cannot be in a target`},
+		{"[route.request]\nrewrite = [['Host', 'a', 'a b']]", `route[0].request.rewrite[0][2]: "a b" cannot be in a host`},
+		{"[route.request]\nrewrite = [['host', 'a', 'http://$0']]", `"http://$0" cannot be in a host`},
+		{"[route.request]\nrewrite = [['_pathinfo', 'a', 'b']]", `route[0].request.rewrite[0][0]: "_pathinfo" is of CGI programs, and servers get HTTP: leave the rule out`},
+		{"[route.response]\nrewrite = [['_uri', 'a', 'b']]", `route[0].response.rewrite[0][0]: "_uri" is the target of a request`},
+		{"error_override = ['404-']", `route[0].error_override[0]: "404-" is not a status from 400 to 599, nor a range of them such as 500-599`},
 		{"[route.request]\nrewrite = [['uri', 'a']]", `has 2 strings, and a rule has three`},
 		{"[route.response]\nrewrite = [['Transfer-Encoding', 'a', 'b']]", `"Transfer-Encoding" says where a body ends`},
 		{"[route.request]\nset = ['X-A: $status']", `$status is not known yet when a request is sent`},
@@ -146,6 +151,15 @@ func TestWarningsOfEdits(t *testing.T) {
 		{"path = '/mirror/foo'\nbackend_path = '/'", `route[0].backend_path: ends with /, and path = "/mirror/foo" does not (f:8:8): what follows the path has one of its own, so that "/mirror/foo/x" becomes "//x"`}, // PP-11
 		{"path = '/'\nbackend_path = '/'", ""},
 		{"prefix = '/a'\nbackend_path = '/b/'", ""},
+		{"prefix = '/a/'\nbackend_path = '/b'", `f:9:16: route[0].backend_path: does not end with /, and prefix = "/a/" does (f:8:10), so that "/a/x" becomes "/bx"`},
+		{"map_urlpath = [['/a', '/b'], ['/c', '/d/']]", `f:8:37: route[0].map_urlpath[1][1]: one of the two ends with / and the other does not, so that "/c/x" becomes "/d//x"`},
+		{"map_urlpath = [['/a/', '/b']]", `so that "/a/x" becomes "/bx"`},
+		{"map_urlpath = [['/a/', '']]", `so that "/a/x" becomes "x"`},
+		{"map_urlpath = [['/a', ''], ['/b/', '/'], ['/c/', '/d?e=']]", ""},
+		{"reverse = [['/a', 'http://b/c/']]", `f:8:19: route[0].reverse[0][1]: one of the two ends with / and the other does not, so that "http://b/c/x" becomes "/ax"`},
+		{"reverse = [['/', 'http://b:81']]", `so that "http://b:81/x" becomes "//x"`},
+		{"reverse = [['/', 'http://b/'], ['/a', 'http://b'], ['/a', 'backend://app/'], ['/a', '/b']]", ""},
+		{"https_remap = true\nmap_host_request = [['-', 'a']]", `f:8:15: route[0].https_remap: has no effect: clients use https only where a listener has scheme = "https", and none of this route's has`},
 		{"preserve_host = false\nmap_host_request = [['-', 'a']]", `route[0].map_host_request: does not change Host`},
 	} {
 		var warnings Problems

@@ -25,7 +25,7 @@ func (v validator) pageStatuses(list value[[]value[string]]) (statuses []int) {
 		r, err := health.ParseStatusRange(s.v)
 		switch {
 		case err != nil:
-			v.value(s.place, "%v", err)
+			v.value(s.place, "%s is not a status from 400 to 599, nor a range of them such as 500-599", quoted(s.v))
 		case r.First < 400:
 			v.value(s.place, "%s is no error: allowed are statuses from 400 to 599, and ranges of them", quoted(s.v))
 		default:
