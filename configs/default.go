@@ -55,6 +55,7 @@ func (f *file) setDefaults() {
 		setDefault(&r.XForwarded, "append")
 		setDefault(&r.Via, "off")
 		setDefault(&r.RequestID, "")
+		setDefault(&r.NoCanon, false)
 		setDefault(&r.HTTPSRemap, false)
 		setDefault(&r.ReverseRefresh, false)
 	}

@@ -75,6 +75,7 @@ func (v validator) noEdits(r *route) {
 		{r.RequestID.given, r.RequestID.place},
 		{r.StripPrefix.given, r.StripPrefix.place},
 		{r.BackendPath.given, r.BackendPath.place},
+		{r.NoCanon.given, r.NoCanon.place},
 		{r.MapURLPath.given, r.MapURLPath.place},
 		{r.MapURLPathHostInclude.given, r.MapURLPathHostInclude.place},
 		{r.MapURLPathHostExclude.given, r.MapURLPathHostExclude.place},
@@ -195,6 +196,13 @@ func (v validator) pathEdits(r *route) {
 	}
 	if p := r.BackendPath; p.given && p.ok {
 		v.backendPath(r, p)
+	}
+	o.NoCanon = r.NoCanon.v
+	if o.BackendPath == nil || !r.NoCanon.ok || !r.NoCanon.v {
+		return
+	}
+	if _, groups := o.BackendPath.Literal(); groups {
+		v.key(r.NoCanon.place, "has no effect beside a backend_path with groups of the pattern: they are of the path in its normal form")
 	}
 }
 

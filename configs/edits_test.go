@@ -81,6 +81,7 @@ func TestProblemsOfEdits(t *testing.T) {
 		{"path = '/a'\nbackend_path = '/b?c'", `"/b?c" is not a path`},
 		{"path = '/a'\nbackend_path = '/b$1'", `f:9:19: route[0].backend_path: $1 is a group of a pattern, and there is none`},
 		{"pattern = '(a)'\nbackend_path = '/b$2'", `there is no group $2: the pattern has 1`},
+		{"pattern = '(a)'\nbackend_path = '/b$1'\nnocanon = true", `f:10:1: route[0].nocanon: has no effect beside a backend_path with groups`},
 		{"map_urlpath = ['/a', '/b']", `f:8:16: route[0].map_urlpath[0]: "/a" is not an array, and this is an array of them: write [["...", "..."], ...]`},
 		{"map_urlpath = '/a'", `route[0].map_urlpath: "/a" is not an array of arrays`},
 		{"map_urlpath = [['/a', '/b', '/c']]", `f:8:15: route[0].map_urlpath[0]: has 3 strings, and a mapping has two`},

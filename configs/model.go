@@ -236,6 +236,7 @@ type route struct {
 	RequestID             value[string]          `toml:"request_id"`
 	StripPrefix           value[string]          `toml:"strip_prefix"`
 	BackendPath           value[string]          `toml:"backend_path"`
+	NoCanon               value[bool]            `toml:"nocanon"`
 	MapURLPath            value[[]row]           `toml:"map_urlpath"`
 	MapURLPathHostInclude value[[]value[string]] `toml:"map_urlpath_resp_host_include"`
 	MapURLPathHostExclude value[[]value[string]] `toml:"map_urlpath_resp_host_exclude"`

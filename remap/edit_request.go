@@ -13,7 +13,7 @@ func (t *Trip) appendTarget(dst []byte, raw []byte) []byte {
 		return append(dst, raw...)
 	}
 	begin := len(dst)
-	dst = t.appendPath(dst)
+	dst = t.appendPath(dst, raw)
 	if i := bytes.IndexByte(raw, '?'); i >= 0 {
 		dst = append(dst, raw[i:]...)
 	}
@@ -42,28 +42,54 @@ func climbs(target []byte) bool {
 	return readings(path)&readDots != 0
 }
 
-// appendPath appends the path that the server gets, encoded, with StripPrefix and BackendPath applied.
-func (t *Trip) appendPath(dst []byte) []byte {
-	e, path := t.Edits, t.path
+// appendPath appends the path that the server gets, encoded, with StripPrefix and BackendPath applied. raw is the target that
+// the path was taken from.
+func (t *Trip) appendPath(dst, raw []byte) []byte {
+	e, gone, begin := t.Edits, 0, len(dst)
 	switch b := e.o.BackendPath; {
 	case b != nil && e.matched > 0:
 		dst = append(dst, b.text...)
-		path = path[min(e.matched, len(path)):]
+		gone = min(e.matched, len(t.path))
 	case b != nil:
-		begin := len(dst)
 		dst = b.append(dst, t, &t.groups, true)
 		if _, variables := b.Literal(); variables {
 			return rooted(dst, begin)
 		}
-	case e.o.StripPrefix != "" && isBelow(path, e.o.StripPrefix):
-		path = path[len(e.o.StripPrefix):]
+	case e.o.StripPrefix != "" && isBelow(t.path, e.o.StripPrefix):
+		gone = len(e.o.StripPrefix)
 	}
-	begin := len(dst)
-	dst = appendEncoded(dst, path)
+	if rest, ok := t.rawRest(raw, gone); ok {
+		whole := rooted(append(dst, rest...), begin)
+		if !bytes.HasPrefix(whole[begin:], twoSlashes) {
+			return whole
+		}
+	}
+	rest := len(dst)
+	dst = appendEncoded(dst, t.path[gone:])
 	if e.o.BackendPath != nil {
 		return dst
 	}
-	return rooted(dst, begin)
+	return rooted(dst, rest)
+}
+
+var twoSlashes = []byte("//")
+
+// rawRest returns what of a target's path is behind the first characters of its normal form, as it was written, with NoCanon. It
+// fails where these are not the first of the path as it was written too, or end there in the middle of a segment, as in
+// /foo%2Fbar behind /foo.
+func (t *Trip) rawRest(raw []byte, gone int) (rest []byte, ok bool) {
+	if !t.Edits.o.NoCanon {
+		return nil, false
+	}
+	raw, _, _ = bytes.Cut(raw, questionMark)
+	if !bytes.HasPrefix(raw, t.path[:gone]) {
+		return nil, false
+	}
+	rest = raw[gone:]
+	if next := t.path[gone:]; len(rest) > 0 && (len(next) == 0 || next[0] == '/') && rest[0] != '/' {
+		return nil, false
+	}
+	return rest, true
 }
 
 // applyRules applies rules to dst[begin:]: the first of rewrite whose pattern is found in it, then each of substitute.

@@ -30,6 +30,7 @@ type EditOptions struct {
 
 	StripPrefix string
 	BackendPath *Template // nil: none
+	NoCanon     bool
 	MapURLPath  []Mapping
 	// PathHosts and NotPathHosts, unless they are empty, replace the rule about which URLs MapURLPath is for.
 	PathHosts, NotPathHosts []string

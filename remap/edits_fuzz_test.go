@@ -93,6 +93,9 @@ func FuzzEdits(f *testing.F) {
 		if has(15) {
 			o.Request.Remove, o.Response.Remove = append(o.Request.Remove, "ac*"), append(o.Response.Remove, "x-*")
 		}
+		if has(17) {
+			o.NoCanon = true
+		}
 		if has(16) {
 			o.PathHosts = []string{"*"}
 		}

@@ -318,6 +318,39 @@ func TestProxyPass(t *testing.T) {
 }
 
 // TestEditsBeginWithTheTargetToSend: where the target has been brought into another form, that is what edits change.
+func TestNoCanon(t *testing.T) {
+	for _, c := range []struct {
+		o            EditOptions
+		target, want string // "": refused
+	}{
+		{EditOptions{StripPrefix: "/a"}, "/a/b%2Fc/%41//d?%41", "/b%2Fc/%41//d?%41"},
+		{EditOptions{StripPrefix: "/a"}, "/a", "/"},
+		{EditOptions{StripPrefix: "/a"}, "/a?b", "/?b"},
+		{EditOptions{StripPrefix: "/a"}, "/%61/b%2Fc", "/b/c"},    // written in another way
+		{EditOptions{StripPrefix: "/a"}, "/a%2Fb%2Fc", "/b/c"},    // as well
+		{EditOptions{StripPrefix: "/a"}, "/a//b%2Fc", "/b/c"},     // not the beginning of a host
+		{EditOptions{StripPrefix: "/a"}, "/x/b%2Fc", "/x/b%2Fc"},  // not concerned
+		{EditOptions{StripPrefix: "/a"}, "/a/../a/b", ""},         // dot segments in any reading
+		{EditOptions{StripPrefix: "/a"}, "/a/%2e%2e%2Fa/b", ""},   //
+		{EditOptions{StripPrefix: "/a"}, "/a/b/..;/c", ""},        //
+		{EditOptions{StripPrefix: "/a"}, "/x/../a/b%2Fc", "/b/c"}, // none is left of them
+		{EditOptions{MapURLPath: pairs("/a%2F", "/b/")}, "/a%2Fb%2Fc", "/b/b%2Fc"},
+		{EditOptions{Rule: &Rule{Path: "/a"}, BackendPath: template(t, "/z")}, "/a/b%2fc", "/z/b%2fc"},
+		{EditOptions{Rule: &Rule{Path: "/a/"}, BackendPath: template(t, "/")}, "/a/@b%2fc", "/@b%2fc"},
+		{EditOptions{Rule: &Rule{Prefix: "/a"}, BackendPath: template(t, "/z")}, "/ab%2fc", "/zb%2fc"},
+		{EditOptions{Rule: &Rule{Prefix: "/a"}, BackendPath: template(t, "/z")}, "/a%62%2fc", "/z%62%2fc"},
+		{EditOptions{Rule: &Rule{Path: "/"}, BackendPath: template(t, "/z/")}, "/a%2fc", "/z/a%2fc"},
+		{EditOptions{Rule: &Rule{Pattern: regexp.MustCompile("b")}, BackendPath: template(t, "/z")}, "/b%2fc", "/z/b%2fc"},
+	} {
+		x := &exchange{t: t, host: "h", o: c.o}
+		x.o.NoCanon = true
+		x.send("GET " + c.target)
+		if got := x.target(); x.refused != (c.want == "") || !x.refused && got != c.want {
+			t.Errorf("%s became %s (refused: %v), want %s", c.target, got, x.refused, c.want)
+		}
+	}
+}
+
 func TestEditsBeginWithTheTargetToSend(t *testing.T) {
 	in := head("GET /a\\b/c?%7e HTTP/1.1", "Host: h")
 	trip := Trip{Edits: NewEdits(EditOptions{StripPrefix: "/a"}), Head: []byte(in), Req: parseRequest(t, in), Scheme: "http"}

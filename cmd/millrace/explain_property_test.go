@@ -522,6 +522,7 @@ var edits = [][]string{
 	{`request_id = "X-Request-Id"`},
 	{`strip_prefix = "/api"`, `backend_path = "/new"`, `map_urlpath = [["/api", "/v2"], ["/", "/w/"]]`},
 	{"map_urlpath = [[\"/p\", \"/q\"]]\nmap_urlpath_resp_host_include = [\"a.example\"]", "map_urlpath = [[\"/p\", \"/q\"]]\nmap_urlpath_resp_host_exclude = [\"other.example\"]"},
+	{`nocanon = true`},
 	{`map_host_request = [["a.example", "in.example"], ["-", "x.example:81"]]`},
 	{`map_host_response = [["-", "-"], ["in.example", "a.example"], ["cookie.example", "c.example"]]`},
 	{`https_remap = true`},
