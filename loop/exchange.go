@@ -69,7 +69,7 @@ type exchange struct {
 	uncounted   int           // attempts that died on a kept connection
 	next        balance.Index // reserved for the request, with faultPassedOver
 	nextOf      *Backend      // the generation that next is of
-	paid        bool          // the retry budget has paid for an attempt that no server has been picked for yet
+	paid        bool          // the retry budget has paid for an attempt that has not been let in to a server yet
 	retryAfter  int32         // seconds after which a refused client may come again; 0: it is not said
 
 	status    int

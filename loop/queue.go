@@ -182,11 +182,9 @@ func (s *session) wait(server int, now Time) bool {
 		s.l.kickLater(q)
 		return false
 	case pool.Refused:
-		s.unpaid()
 		x.limit = nil
 		return s.fail(faultQueueFull, now)
 	default: // Nowhere
-		s.unpaid()
 		x.limit = nil
 		if x.fault != faultNone {
 			return s.answer(x.fault, now)

@@ -94,8 +94,8 @@ func (s *session) permitted(f fault) bool {
 	return b.Budget == nil || x.paid
 }
 
-// unpaid gives back what a retry has cost for which there turns out to be no server: the budget is for those that add
-// to the load.
+// unpaid gives back what a retry has cost that no server gets: there is none, or the request has waited for one in vain. The
+// budget is for those that add to the load.
 func (s *session) unpaid() {
 	if x := s.x; x.paid {
 		x.paid = false
@@ -117,7 +117,6 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 		s.unpaid()
 		return false
 	}
-	x.paid = false
 	// The connection can be kept if nothing more comes of the response, and nothing else has come.
 	length := int64(0)
 	if body.Kind == httpparse.BodyLength {

@@ -13,6 +13,7 @@ import (
 // somebody is there to read it; else by closing, so that a response that was cut does not look complete.
 func (s *session) answer(f fault, now Time) bool {
 	x := s.x
+	s.unpaid()
 	if x.kind == tunnelSock {
 		return s.endTunnel(f, now)
 	}

@@ -37,7 +37,6 @@ func (s *session) pick(now Time) bool {
 			if s.mustWait(now) {
 				return s.wait(pool.AnyServer, now)
 			}
-			s.unpaid()
 			f := x.fault
 			if f == faultNone {
 				f = faultNoServer
@@ -51,7 +50,7 @@ func (s *session) pick(now Time) bool {
 // pickedServer goes on with a server that has been picked.
 func (s *session) pickedServer(target balance.Index, now Time) bool {
 	x := s.x
-	x.target, x.picked, x.paid = target, true, false
+	x.target, x.picked = target, true
 	if x.backend.Limit != nil {
 		return s.enter(now)
 	}

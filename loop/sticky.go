@@ -109,7 +109,6 @@ func (s *session) pickSession(now Time) (decided, moved bool) {
 		x.pinned = true
 		return true, s.pickedServer(i, now)
 	}
-	s.unpaid()
 	f := x.fault
 	if f == faultNone {
 		f = faultNoServer

@@ -1,0 +1,89 @@
+package loop
+
+import (
+	"testing"
+	"time"
+
+	"millrace/balance"
+)
+
+// A retry is paid for when a server gets it. Where requests wait, that may never be.
+func TestARetryThatIsNotLetInCostsNothing(t *testing.T) {
+	const each = 1 // what a request pays in
+	session := "GET /waits HTTP/1.1\r\nHost: a.example\r\nX-Route: app\r\n\r\n"
+	for _, tt := range []struct {
+		name  string
+		limit *Limit
+		ends  func(c *peer, q *Limit) // how the wait does
+	}{
+		{"there is no room to wait", &Limit{}, func(c *peer, _ *Limit) { c.wantError("GET", 503) }},
+		{"the wait takes too long", &Limit{Queue: 1, QueueTimeout: 20 * time.Millisecond}, func(c *peer, _ *Limit) { c.wantError("GET", 503) }},
+		{"the client leaves", &Limit{Queue: 1}, func(c *peer, q *Limit) {
+			q.wantWaiting(c.tr, 1)
+			c.reset()
+			q.wantWaiting(c.tr, 0)
+		}},
+		{"the server is gone", &Limit{Queue: 1}, func(c *peer, q *Limit) {
+			q.wantWaiting(c.tr, 1)
+			q.group.SetUp(1, false, int64(clock()))
+			q.Kick(-1, int64(clock()))
+			c.wantError("GET", 502)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tr := newTrace(t)
+			g := tr.counter()
+			q := tt.limit
+			q.Max = []int{1}
+			budget := NewRetryBudget(each)
+			s := limited(1, q)
+			s.disableTime = 0 // the first server, which refuses connections, never rests
+			s.members = []balance.Server{{Route: "app"}, {Route: "app"}}
+			s.failover = Backend{Budget: budget}
+			with := s.with
+			s.with = func(plan *Plan) {
+				with(plan)
+				plan.Backends[0].Sticky = &Sticky{Header: "X-Route"}
+			}
+			p := tr.proxy(s, tr.refusing(), g.origin)
+			budget.saved.Store(200)
+			first := p.dial()
+			first.send(session)
+			g.wantInFlight(1)
+			if saved := budget.saved.Load(); saved != 200+each-100 {
+				t.Fatalf("%d%% of a retry are left behind the first, which was made", saved)
+			}
+			second := p.dial()
+			second.send(session)
+			tt.ends(second, q)
+			tr.eventually("what the retry has cost is not given back", func() bool { return budget.saved.Load() == 200+2*each-100 })
+			g.closed()
+			first.want(200, "a")
+		})
+	}
+}
+
+// All generations of a backend have one budget: what a request has taken from it before the servers changed goes back
+// to it after that.
+func TestARetryThatFindsNoServerAfterTheyHaveChangedCostsNothing(t *testing.T) {
+	tr := newTrace(t)
+	d := tr.dns()
+	a, b := tr.origin(), tr.origin()
+	budget := NewRetryBudget(1)
+	d.set(a)
+	p := d.proxy(setup{failover: Backend{Budget: budget}})
+	budget.saved.Store(100)
+	c := p.dial()
+	c.send(get("/"))
+	x := a.accept()
+	x.wantRequest("GET /", "")
+	b.close()
+	d.set(b) // which refuses connections, so that the retry that goes to it is followed by one that finds nobody
+	p.wantServers(b)
+	budget.saved.Store(200)
+	x.Close()
+	c.wantError("GET", 502)
+	if saved := budget.saved.Load(); saved != 100 {
+		t.Errorf("%d%% of a retry are left, want 100: one of two was made", saved)
+	}
+}
