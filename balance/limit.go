@@ -11,6 +11,15 @@ func (g *Group) SetFull(i Index, full bool) {
 	s.changed()
 }
 
+// AddFull adds the servers to t that are full, so that Pick passes over them, whatever it goes by.
+func (g *Group) AddFull(t *Tried) {
+	for i := range g.servers {
+		if g.servers[i].full.Load() {
+			t.Add(Index(i))
+		}
+	}
+}
+
 // Keyed reports whether the group goes by the key of a request.
 func (g *Group) Keyed() bool { return g.keyed }
 

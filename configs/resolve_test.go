@@ -38,6 +38,7 @@ func withServers(servers ...string) []byte {
 	return []byte(strings.Replace(rest, `"10.0.0.1"`, `"`+strings.Join(servers, `", "`)+`"`, 1))
 }
 
+// BL-22: there is no proxy without its servers, and whoever starts it is told which of them it is.
 func TestNamesThatCannotBeResolved(t *testing.T) {
 	r := resolverFunc(func(_ context.Context, host string) ([]netip.Addr, error) {
 		switch host {

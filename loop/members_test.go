@@ -321,6 +321,7 @@ func TestTunnelsGoToTheServersOfNow(t *testing.T) {
 	a.wantNobody()
 }
 
+// BL-22: a name that cannot be resolved any more fails no request.
 func TestTheLastServersStayWhenTheirNameCannotBeResolved(t *testing.T) {
 	tr := newTrace(t)
 	d := tr.dns()

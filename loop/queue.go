@@ -325,15 +325,31 @@ func (s *session) called(m letter, now Time) {
 	default:
 		// The place is its own again, and there is nothing to give back.
 		x.limit = nil
-		if x.picked {
+		own := x.picked
+		if own {
 			s.unpick(now)
 		}
 		s.setStage(stagePick, now)
 		if m.News == pool.Dropped {
-			s.fail(faultQueueTimeout, now)
+			s.waitedInVain(own, now)
 		}
 	}
 	s.step(now)
+}
+
+// waitedInVain ends a wait that has been long enough. Who has waited for a server of its own may have another one that has
+// room.
+func (s *session) waitedInVain(own bool, now Time) {
+	x := s.x
+	if !own {
+		s.fail(faultQueueTimeout, now)
+		return
+	}
+	s.giveBack(balance.OutcomeNeutral, false)
+	x.fault = faultQueueTimeout // what becomes of the request if there is none
+	x.tried.Add(x.target)
+	x.backend.Group.AddFull(&x.tried)
+	s.setStage(stagePick, now)
 }
 
 // readmit puts a connection into the pool that was on its way to another loop, or to somebody who has left. It is

@@ -330,6 +330,8 @@ func (s *session) expire(now Time) {
 	case s.stage == stageTunnel:
 		s.expireTunnel(f, now)
 		return
+	case s.stage == stageWait:
+		s.waitedInVain(s.x.picked, now)
 	case s.stage == stageDrain:
 		s.x.persistent = false
 		s.setStage(stageFinish, now)
