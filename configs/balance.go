@@ -239,7 +239,7 @@ func (b *backend) balanceOptions() balance.Options {
 		HashBalanceFactor: int(b.HashBalanceFactor.v),
 		Ejection:          b.Ejection.options(),
 		Limited:           b.limited(),
-		MayBeEmpty:        b.follows(),
+		MayBeEmpty:        b.hasNames(),
 		Addresses:         b.hasNames() && !b.SplitHostnames.v,
 	}
 }

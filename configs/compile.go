@@ -125,7 +125,7 @@ func (c *compiler) backend(name string, b *backend) *loop.Backend {
 		c.key(b.place, "cannot be balanced: %v", err)
 	}
 	backend.Group = group
-	backend.Limit = b.limit(found)
+	backend.Limit = b.limit()
 	if backend.MinIdle > 0 {
 		backend.ConnectTimeout = c.effective(&b.Timeouts).Connect
 	}
@@ -139,7 +139,7 @@ func (b *backend) members(found map[resolve.Query][]resolve.Record) (servers []*
 		e := t.endpoint
 		servers = append(servers, &loop.BackendServer{
 			Name: e.String(), Host: t.authority(e), Root: t.root, Address: e.tcp, Path: e.path,
-			SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: b.socket,
+			SendProxy: t.sendProxy, SendProxyTLV: b.SendProxyTLV.v, Socket: b.socket, Max: t.max,
 		})
 		weighted = append(weighted, t.member(e))
 	}

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"millrace/internal/resolve"
 	"millrace/loop"
 )
 
@@ -139,15 +138,11 @@ func (b *backend) limited() bool {
 }
 
 // limit is nil where no server has a limit.
-func (b *backend) limit(found map[resolve.Query][]resolve.Record) *loop.Limit {
+func (b *backend) limit() *loop.Limit {
 	if !b.limited() {
 		return nil
 	}
-	var most []int
-	for _, t := range b.servers(found) {
-		most = append(most, t.max)
-	}
-	return &loop.Limit{Max: most, Queue: int(b.Queue.v), QueueTimeout: b.QueueTimeout.v, Adaptive: b.QueueOrder.v == "adaptive"}
+	return &loop.Limit{Queue: int(b.Queue.v), QueueTimeout: b.QueueTimeout.v, Adaptive: b.QueueOrder.v == "adaptive"}
 }
 
 // reuse is nil where connections carry as many requests as come.

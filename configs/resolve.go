@@ -123,14 +123,6 @@ func (v validator) names(b *backend) {
 	if b.Resolve.v == "later" && len(b.targets) > 0 && !b.hasNames() {
 		v.warn(b.Resolve.place, "has no effect: no server of this backend is given by name")
 	}
-	if b.hasNames() && b.limited() {
-		if b.Resolve.v == "later" {
-			v.value(b.Resolve.place, "%s is not for servers with a max, whose names are resolved at a start only", quoted(b.Resolve.v))
-		} else {
-			i := slices.IndexFunc(b.targets, func(t *target) bool { return t.host != "" })
-			v.warn(b.targets[i].place, "names of this backend are resolved at a start only, since a server of it has a max")
-		}
-	}
 	for _, s := range b.Server.items {
 		if !strings.HasPrefix(s.Address.v, servicePrefix) || isNumber(s.Address.v[len(servicePrefix):]) {
 			continue
@@ -154,10 +146,6 @@ func (v validator) names(b *backend) {
 func (b *backend) hasNames() bool {
 	return slices.ContainsFunc(b.targets, func(t *target) bool { return t.host != "" })
 }
-
-// follows reports whether the servers change with their names. They do not where they have limits: what is counted of
-// them, over all loops, is counted for a list that stays.
-func (b *backend) follows() bool { return b.hasNames() && !b.limited() }
 
 // parseService reads the name of a service; ok is false when s is something else.
 func parseService(s string) (t target, wrong string, ok bool) {
@@ -287,7 +275,7 @@ func shareOf(weight, heaviest uint16) int {
 
 // names are what a backend needs to change with its names; nil if it does not.
 func (b *backend) names(found map[resolve.Query]resolve.Answer) *loop.Names {
-	if !b.follows() {
+	if !b.hasNames() {
 		return nil
 	}
 	n := &loop.Names{First: make(map[resolve.Query]resolve.Answer), Servers: b.members}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -330,21 +329,29 @@ func TestAddressesThatAreOneServer(t *testing.T) {
 	}
 }
 
-// What is counted of servers with a max is counted for a list that stays.
+// Each server that a name comes to has the max of its entry, whenever it comes.
 func TestNamesOfServersWithAMax(t *testing.T) {
-	file := func(backend string) string {
-		return "[[listener]]\naddress = ':80'\n[[route]]\nbackend = 'app'\n[backend.app]\n" + backend
+	const file = "[[listener]]\naddress = ':80'\n[[route]]\nbackend = 'app'\n[backend.app]\nresolve = 'later'\nmax = 3\n" +
+		"[[backend.app.server]]\naddress = 'app.internal:80'\n[[backend.app.server]]\naddress = 'more.internal:80'\nmax = 5\n"
+	b := parseOK(t, file, hosts{"app.internal": {"10.0.0.1", "10.0.0.3"}}).Backends[0]
+	if b.Limit == nil {
+		t.Fatal("there is no limit")
 	}
-	names := hosts{"app.internal": {"10.0.0.1", "10.0.0.3"}}
-	plan := parseOK(t, file("servers = ['app.internal:80', '10.0.0.9:80']\nmax = 3\n"), names)
-	b := plan.Backends[0]
-	if b.Names != nil || len(b.Servers) != 3 || !slices.Equal(b.Limit.Max, []int{3, 3, 3}) {
-		t.Errorf("names %v, servers %v, limit %+v", b.Names, b.Servers, b.Limit)
+	most := func(servers []*loop.BackendServer) string {
+		var list []string
+		for _, s := range servers {
+			list = append(list, fmt.Sprint(s.Name, " ", s.Max))
+		}
+		return strings.Join(list, ", ")
 	}
-	if plan := parseOK(t, file("servers = ['app.internal:80']\n"), names); plan.Backends[0].Names == nil {
-		t.Error("without max, servers do not follow their names")
+	if got := most(b.Servers); got != "10.0.0.1:80 3, 10.0.0.3:80 3" {
+		t.Errorf("at first: %s", got)
 	}
-	if got := problemsOf(t, file("servers = ['app.internal:80']\nmax = 3\nresolve = 'later'\n")); !strings.Contains(got, `f:8:11: backend.app.resolve: "later" is not for servers with a max`) {
-		t.Errorf("got %s", got)
+	servers, _ := b.Names.Servers(map[resolve.Query][]resolve.Record{
+		{Name: "app.internal"}:  {record("10.0.0.3", 0, 0, 0, "app.internal")},
+		{Name: "more.internal"}: {record("10.0.0.7", 0, 0, 0, "more.internal")},
+	})
+	if got := most(servers); got != "10.0.0.3:80 3, 10.0.0.7:80 5" {
+		t.Errorf("later: %s", got)
 	}
 }

@@ -71,13 +71,13 @@ func (l *Loop) makeAhead(b *Backend, index int) {
 		}
 	}
 	for ; missing > 0 && !b.Group.Resting(balance.Index(index), int64(l.now)); missing-- {
-		if b.Limit != nil && !b.Limit.Open(l.id, index) {
+		if b.Limit != nil && !b.Limit.Open(l.id, b.Servers[index].slot) {
 			return // those that there are have more to do than to wait
 		}
 		c, errno := l.dial(id, nil)
 		if errno != 0 {
 			if b.Limit != nil {
-				b.Limit.Drop(l.id, index, int64(l.now))
+				b.Limit.Drop(l.id, b.Servers[index].slot, int64(l.now))
 			}
 			return // the next round tries again
 		}
@@ -107,7 +107,7 @@ func (l *Loop) madeAhead(c *backendConn) {
 	c.failing = false
 	l.rest(c)
 	if t := &l.targets[c.server]; t.backend.Limit != nil {
-		t.backend.Limit.Keep(l.id, t.index, int64(l.now))
+		t.backend.Limit.Keep(l.id, t.slot, int64(l.now))
 	}
 }
 
@@ -117,7 +117,7 @@ func (l *Loop) notMade(c *backendConn) {
 	l.forgetAhead(c)
 	l.drop(c)
 	if t.backend.Limit != nil {
-		t.backend.Limit.Drop(l.id, t.index, int64(l.now))
+		t.backend.Limit.Drop(l.id, t.slot, int64(l.now))
 	}
 }
 

@@ -88,8 +88,8 @@ func TestNothingIsMadeAheadForWhoIsDown(t *testing.T) {
 func TestWhatIsMadeAheadStaysBelowMax(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{3}, Queue: 10}
-	s := limited(4, q)
+	q := &Limit{Queue: 10}
+	s := limited(4, q, 3)
 	with := s.with
 	s.with = func(plan *Plan) {
 		with(plan)

@@ -113,7 +113,7 @@ func TestARequestAllocatesNothing(t *testing.T) {
 		struct{ name, request, response string }{"with a limit", get("/"), ok("fine")},
 	)
 	balanced := map[string]setup{
-		"with a limit":         limited(1, &Limit{Max: []int{5}}),
+		"with a limit":         limited(1, &Limit{}, 5),
 		"balanced by its path": {balance: balance.Options{Algorithm: "hash", HashBalanceFactor: 125}, key: Key{Source: KeyPath}},
 		"balanced by a cookie": {balance: balance.Options{Algorithm: "maglev"}, key: Key{Source: KeyCookie, Name: "SID"}},
 		"balanced by traffic":  {balance: balance.Options{Algorithm: "bytraffic", MaxFails: 3}},

@@ -81,14 +81,16 @@ func (c *backendConn) connected() syscall.Errno {
 	return err.(syscall.Errno)
 }
 
-// keep puts an unused connection into the pool. It is watched there.
-func (l *Loop) keep(c *backendConn, limits pool.Limits) {
+// keep puts an unused connection into the pool, where it is watched. One to a server that has left is closed, and false is
+// returned.
+func (l *Loop) keep(c *backendConn, limits pool.Limits) bool {
 	if l.targets[c.server].left {
 		l.drop(c)
-		return
+		return false
 	}
 	c.served++
 	l.pool(c, limits)
+	return true
 }
 
 // pool is keep for a connection that has served nobody since it was last there.

@@ -1,16 +1,21 @@
 package loop
 
-// renew has the exchange go on with the latest generation of its backend: what it knows of servers by index becomes what
-// it knows of the same servers there.
+// renew has the exchange go on with the latest generation of its backend.
 func (x *exchange) renew() {
 	b := x.backend.Names.latest.Load()
 	if b == nil || b == x.backend { // nil: the plan is only explained
 		return
 	}
-	x.tried.Carry(x.backend.Group, b.Group)
+	x.follow(b)
 	if x.attempts > 0 {
 		x.target, _ = b.Group.Find(x.server.Name) // -1, which is no server, if it has left
 	}
+}
+
+// follow has the exchange go on with another generation of its backend: what it knows of servers by index becomes what it
+// knows of the same servers there.
+func (x *exchange) follow(b *Backend) {
+	x.tried.Carry(x.backend.Group, b.Group)
 	x.inCookie = 0
 	x.backend = b
 }
@@ -30,7 +35,7 @@ func (l *Loop) join(b *Backend, index int) {
 		l.targets = append(l.targets, make([]target, s.ID+1-len(l.targets))...)
 	}
 	sa, family := sockaddr(s.Address, s.Path)
-	l.targets[s.ID] = target{BackendServer: s, backend: b, index: index, sockaddr: sa, family: family}
+	l.targets[s.ID] = target{BackendServer: s, backend: b, sockaddr: sa, family: family}
 }
 
 // part closes the loop's idle connections to a server that has left, and those that were being made for min_idle, and has
@@ -49,6 +54,6 @@ func (l *Loop) part(server int) {
 		if !ok {
 			return
 		}
-		l.drop(c)
+		l.retire(c)
 	}
 }

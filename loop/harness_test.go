@@ -474,10 +474,10 @@ func (p *proxy) check() {
 		}
 	}
 	for _, b := range p.srv.plan.Backends {
-		for i := range b.Servers {
-			if b.Limit == nil {
-				break
-			}
+		if b.Limit == nil {
+			continue
+		}
+		for i := range b.Limit.slots {
 			if open, idle := b.Limit.Connections(i); open != 0 || b.Limit.Waiting() != 0 {
 				p.tr.Errorf("server %d has %d connections, %d idle, and %d wait, when all have ended", i, open, idle, b.Limit.Waiting())
 			}

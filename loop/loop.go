@@ -90,7 +90,6 @@ type Loop struct {
 type target struct {
 	*BackendServer
 	backend  *Backend
-	index    int // in backend.Servers
 	sockaddr unix.Sockaddr
 	family   int
 	left     bool // it is not a server of its backend any more: connections to it are not kept

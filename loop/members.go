@@ -55,11 +55,17 @@ type checked struct {
 	stop   context.CancelFunc
 }
 
-// left is a server that has left, as the last group knows it that had it.
+// left is a server that has left, as the last generation knows it that had it.
 type left struct {
-	id    int
-	group *balance.Group
-	index balance.Index
+	*BackendServer
+	backend *Backend
+	index   balance.Index
+}
+
+// ended reports whether nobody has a connection to the server any more.
+func (g *left) ended() bool {
+	q := g.backend.Limit
+	return g.backend.Group.InFlight(g.index) == 0 && (q == nil || q.forget(g.BackendServer))
 }
 
 // newMembers prepares the plan's backends, before any loop runs.
@@ -161,15 +167,22 @@ func (m *members) change(ship *membership) {
 	var joinedNames, leftNames []string
 	for k, s := range next.Servers {
 		i, had := b.Group.Find(s.Name)
-		switch {
-		case !had:
+		if !had {
 			joinedNames = append(joinedNames, s.Name)
-		case b.Group.Shares(i, next.Group, balance.Index(k)) && s.connectsLike(b.Servers[i]):
+		}
+		switch {
+		case b.Limit != nil:
+			if m.recount(b.Limit, s) {
+				stay[s.ID] = true
+				continue
+			}
+		case had && b.Group.Shares(i, next.Group, balance.Index(k)) && s.connectsLike(b.Servers[i]):
 			s.ID = b.Servers[i].ID
 			stay[s.ID] = true
 			continue
+		default:
+			s.ID = m.newID()
 		}
-		s.ID = m.newID()
 		joined = append(joined, k)
 	}
 	var gone []left
@@ -177,7 +190,7 @@ func (m *members) change(ship *membership) {
 		if stay[s.ID] {
 			continue
 		}
-		gone = append(gone, left{s.ID, b.Group, balance.Index(i)})
+		gone = append(gone, left{s, b, balance.Index(i)})
 		if _, has := next.Group.Find(s.Name); !has {
 			leftNames = append(leftNames, s.Name)
 		}
@@ -187,22 +200,42 @@ func (m *members) change(ship *membership) {
 			l.join(next, k)
 		}
 	})
+	if next.Limit != nil {
+		next.Limit.follow(next)
+	}
 	ship.latest.Store(next)
 	m.srv.onEachLoop(func(l *Loop) {
 		for _, g := range gone {
-			l.part(g.id)
+			l.part(g.ID)
 		}
 	})
 	b.Group.Leave(next.Group, int64(clock()))
+	if next.Limit != nil {
+		next.Limit.Kick(-1, int64(clock())) // for those who joined, and those who wait for one that has left
+	}
 	m.gone = append(m.gone, gone...)
 	m.check(ship, next)
 	log.Info("the servers have changed with their names", "joined", joinedNames, "left", leftNames, "servers", len(next.Servers))
 }
 
-// connectsLike reports whether connections to two servers of one address are made in the same way. They may not be when
-// the address has come from one entry of the configuration to another.
+// recount gives a server of a backend with a limit its ID and its slot, and reports whether it has had them in the generation
+// before. One that comes back before the last connection to it has ended has those that it had, so that they count.
+func (m *members) recount(q *Limit, s *BackendServer) (stays bool) {
+	had, in := q.find(s)
+	if had == nil {
+		s.ID = m.newID()
+		q.count(s)
+		return false
+	}
+	s.ID, s.slot = had.ID, had.slot
+	m.gone = slices.DeleteFunc(m.gone, func(g left) bool { return g.ID == s.ID })
+	return in
+}
+
+// connectsLike reports whether connections to two servers of one address are made in the same way, and counted by the same
+// bound. They may not be when the address has come from one entry of the configuration to another.
 func (b *BackendServer) connectsLike(other *BackendServer) bool {
-	return b.SendProxy == other.SendProxy && b.SendProxyTLV == other.SendProxyTLV && b.Socket == other.Socket
+	return b.SendProxy == other.SendProxy && b.SendProxyTLV == other.SendProxyTLV && b.Socket == other.Socket && b.Max == other.Max
 }
 
 // newID returns an ID that no server has, and no connection.
@@ -219,9 +252,9 @@ func (m *members) newID() int {
 // freeIDs finds the servers that have left and ended what they had: nobody has a connection to them any more.
 func (m *members) freeIDs() {
 	m.gone = slices.DeleteFunc(m.gone, func(g left) bool {
-		ended := g.group.InFlight(g.index) == 0
+		ended := g.ended()
 		if ended {
-			m.free = append(m.free, g.id)
+			m.free = append(m.free, g.ID)
 		}
 		return ended
 	})
@@ -255,6 +288,9 @@ func (m *members) check(ship *membership, b *Backend) {
 			g := ship.latest.Load().Group
 			if i, ok := g.Find(s.Name); ok {
 				g.SetUp(i, up, int64(clock()))
+				if b.Limit != nil {
+					b.Limit.Kick(-1, int64(clock()))
+				}
 			}
 		})
 	}

@@ -183,7 +183,7 @@ type Backend struct {
 	ConnectTimeout time.Duration
 	// Reuse bounds what a connection carries; nil: as many requests as come.
 	Reuse *Reuse
-	// Limit bounds the connections to each server; nil: nothing does.
+	// Limit bounds the connections to the servers that have a Max; nil: none has.
 	Limit *Limit
 	// Health is how the servers are checked; nil: they are not.
 	Health *health.Check
@@ -218,6 +218,11 @@ type BackendServer struct {
 	SendProxyTLV bool
 	// Socket is what is set of the sockets that connect to the server; nil: nothing.
 	Socket *BackendSocket
+	// Max is how many connections there may be to the server, over all loops; 0 is no limit. It is for backends with a
+	// Limit.
+	Max int
+
+	slot int // in the limit of the backend
 }
 
 // Timeouts are the waits that end a session. Zero means no limit.

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,11 +18,9 @@ import (
 // becomes of the connection is told in session.leave and Loop.retire. The counting, the queue and the order are
 // pool.Limiter's; the sockets are moved here.
 
-// Limit bounds the connections to each server of a backend over all loops: one that is idle or is being made or closed
-// counts like one in use.
+// Limit bounds the connections to each server of a backend over all loops, by BackendServer.Max: one that is idle or is being
+// made or closed counts like one in use. All generations of a backend have the same.
 type Limit struct {
-	// Max is how many each server may have, index for index as in Backend.Servers; 0 is no limit.
-	Max []int
 	// Queue is how many requests may wait for one, over all servers and loops.
 	Queue int
 	// QueueTimeout is how long they do; 0 is no limit.
@@ -34,9 +33,20 @@ type Limit struct {
 	*pool.Limiter[*session, *backendConn]
 	waiting atomic.Int64 // for those who do not lock
 	srv     *Server
-	group   *balance.Group
-	servers []*BackendServer
+	first   *Backend
 	readers []mailReader // by loop
+	// Under the lock.
+	backend *Backend // the generation that servers are chosen from
+	slots   []slot
+}
+
+// slot is a server by the number that the limiter has for it: BackendServer.slot. It is the same server, with one ID, for
+// as long as anybody has a connection to it, in however many generations.
+type slot struct {
+	server *BackendServer // nil: nobody's
+	index  balance.Index  // in the backend of the limit
+	in     bool           // it is one of that
+	full   bool
 }
 
 type (
@@ -47,23 +57,88 @@ type (
 
 // start makes what the loops share of a limit.
 func (q *Limit) start(srv *Server, b *Backend, loops int) {
-	q.srv, q.group, q.servers = srv, b.Group, b.Servers
+	q.srv, q.first = srv, b
 	q.readers = make([]mailReader, loops)
 	for id := range q.readers {
 		q.readers[id] = mailReader{q, id}
 	}
-	bounds := pool.Bounds{Max: q.Max, Loops: loops, Queue: q.Queue, Adaptive: q.Adaptive}
+	bounds := pool.Bounds{Loops: loops, Queue: q.Queue, Adaptive: q.Adaptive}
 	q.Limiter = pool.NewLimiter[*session, *backendConn](bounds, q)
+	q.slots = nil
+	for _, s := range b.Servers {
+		q.count(s)
+	}
+	q.follow(b)
 }
 
-// Choose takes a server that has room for s, which waits on some loop, and does nothing else meanwhile.
+// find returns the server that s is, if that has a slot: it is one now, or still has connections from when it was.
+func (q *Limit) find(s *BackendServer) (had *BackendServer, in bool) {
+	q.Lock()
+	defer q.Unlock()
+	for i := range q.slots {
+		if had = q.slots[i].server; had != nil && had.Name == s.Name && s.connectsLike(had) {
+			return had, q.slots[i].in
+		}
+	}
+	return nil, false
+}
+
+// count gives a server a slot that is nobody's.
+func (q *Limit) count(s *BackendServer) {
+	q.Lock()
+	s.slot = slices.IndexFunc(q.slots, func(k slot) bool { return k.server == nil })
+	if s.slot < 0 {
+		s.slot = len(q.slots)
+		q.slots = append(q.slots, slot{})
+	}
+	q.slots[s.slot].server = s
+	q.Unlock()
+	q.SetMax(s.slot, s.Max)
+}
+
+// follow has servers chosen from another generation, all of whose servers have slots. Loops may be told to connect to them from
+// now on.
+func (q *Limit) follow(b *Backend) {
+	q.Lock()
+	defer q.Unlock()
+	q.backend = b
+	for i := range q.slots {
+		q.slots[i].in = false
+	}
+	for i, s := range b.Servers {
+		k := &q.slots[s.slot]
+		k.server, k.index, k.in = s, balance.Index(i), true
+		b.Group.SetFull(k.index, k.full)
+	}
+}
+
+// forget makes the slot of a server that has left nobody's, if there is no connection to it any more.
+func (q *Limit) forget(s *BackendServer) bool {
+	if open, _ := q.Connections(s.slot); open > 0 {
+		return false
+	}
+	q.Lock()
+	defer q.Unlock()
+	q.slots[s.slot].server = nil
+	return true
+}
+
+// Choose takes a server that has room for s, which waits on some loop, and does nothing else meanwhile. It is one of the
+// latest generation: s goes on with that, by choose.
 func (q *Limit) Choose(s *session, now int64) (int, pool.Choice) {
-	tried := &s.x.tried
-	i, ok := q.group.Pick(now, balance.NoKey, tried)
+	x, b := s.x, q.backend
+	tried := &x.tried
+	if b != x.backend {
+		carried := x.tried
+		carried.Carry(x.backend.Group, b.Group)
+		tried = &carried
+	}
+	i, ok := b.Group.Pick(now, balance.NoKey, tried)
 	switch {
 	case ok:
-		return int(i), pool.Chosen
-	case !q.group.Busy(now, tried):
+		x.next, x.nextOf = i, b
+		return b.Servers[i].slot, pool.Chosen
+	case !b.Group.Busy(now, tried):
 		return 0, pool.Nobody
 	case tried.Len() > 0:
 		return 0, pool.BusyForIt
@@ -73,7 +148,8 @@ func (q *Limit) Choose(s *session, now int64) (int, pool.Choice) {
 
 // Usable reports whether who waits for a server should go on doing so.
 func (q *Limit) Usable(server int, now int64) bool {
-	return q.group.WorthWaiting(balance.Index(server), now)
+	k := &q.slots[server]
+	return k.in && q.backend.Group.WorthWaiting(k.index, now)
 }
 
 // SetWaiting notes how many wait.
@@ -90,7 +166,13 @@ func (q *Limit) Kick(from int, now int64) {
 }
 
 // SetFull tells the balance who has no room.
-func (q *Limit) SetFull(server int, full bool) { q.group.SetFull(balance.Index(server), full) }
+func (q *Limit) SetFull(server int, full bool) {
+	k := &q.slots[server]
+	k.full = full
+	if k.in {
+		q.backend.Group.SetFull(k.index, full)
+	}
+}
 
 // Poke has a loop read its mail.
 func (q *Limit) Poke(loop, from int) {
@@ -116,16 +198,16 @@ func (s *session) enter(now Time) bool {
 	x := s.x
 	q := x.backend.Limit
 	x.limit = q
-	x.permit = q.Enter(s.l.id, int(x.target), x.fresh, nil)
+	x.permit = q.Enter(s.l.id, x.slot(), x.fresh, nil)
 	if x.permit != pool.NoPermit {
 		return s.letIn(now)
 	}
 	p := s.place()
-	if x.permit = q.Enter(s.l.id, int(x.target), x.fresh, p); x.permit != pool.NoPermit {
+	if x.permit = q.Enter(s.l.id, x.slot(), x.fresh, p); x.permit != pool.NoPermit {
 		return s.entered(now)
 	}
-	if q.group.Keyed() || x.pinned {
-		return s.wait(int(x.target), now) // there is no other server for its key, or its session
+	if x.backend.Group.Keyed() || x.pinned {
+		return s.wait(x.slot(), now) // there is no other server for its key, or its session
 	}
 	// Others were faster.
 	s.unpick(now)
@@ -167,15 +249,30 @@ func (s *session) mustWait(now Time) bool {
 	return b.Limit != nil && !b.Group.Keyed() && b.Group.Busy(int64(now), &s.x.tried)
 }
 
-// wait has the request wait for a server, or for any.
+// slot is the number of the picked server in the limit of its backend.
+func (x *exchange) slot() int { return x.backend.Servers[x.target].slot }
+
+// choose goes on with what Choose has taken, unless the request has waited for the server that it had picked itself.
+func (x *exchange) choose() {
+	if x.picked {
+		return
+	}
+	if x.nextOf != x.backend {
+		x.follow(x.nextOf)
+	}
+	x.target, x.picked = x.next, true
+}
+
+// wait has the request wait for a server, by its slot, or for any.
 func (s *session) wait(server int, now Time) bool {
 	x := s.x
 	q, p := x.backend.Limit, s.place()
 	x.limit = q
 	p.Loop, p.Server, p.Fresh, p.Permit = s.l.id, server, x.fresh, pool.NoPermit
-	switch v, server, permit := q.Wait(p, int64(now)); v {
+	switch v, _, permit := q.Wait(p, int64(now)); v {
 	case pool.Granted:
-		x.target, x.picked, x.permit = balance.Index(server), true, permit
+		x.permit = permit
+		x.choose()
 		return s.entered(now)
 	case pool.Queued:
 		s.setStage(stageWait, now)
@@ -245,17 +342,17 @@ func (s *session) leave(kept bool, now Time) {
 	q := x.limit
 	x.limit = nil
 	if s.stage == stageWait {
-		if server, chosen := q.Leave(x.place, int64(now)); chosen {
-			q.group.Done(balance.Index(server), balance.OutcomeNeutral, int64(now))
+		if _, chosen := q.Leave(x.place, int64(now)); chosen {
+			x.nextOf.Group.Done(x.next, balance.OutcomeNeutral, int64(now))
 		}
 	} else if kept || x.permit == pool.Idle {
-		q.Keep(l.id, int(x.target), int64(now))
+		q.Keep(l.id, x.slot(), int64(now))
 	} else {
 		if x.handed != nil {
 			l.drop(x.handed)
 			x.handed = nil
 		}
-		q.Drop(l.id, int(x.target), int64(now))
+		q.Drop(l.id, x.slot(), int64(now))
 	}
 	x.permit = pool.NoPermit
 	l.kickLater(q)
@@ -270,7 +367,7 @@ func (s *session) promised(server int) *backendConn {
 	if x.permit == pool.Idle {
 		var ok bool
 		if c, ok = l.idle.Get(server); !ok {
-			x.limit.Missing(l.id, int(x.target))
+			x.limit.Missing(l.id, x.slot())
 		}
 	}
 	x.permit = pool.Dial
@@ -317,7 +414,8 @@ func (s *session) called(m letter, now Time) {
 	}
 	switch m.News {
 	case pool.LetIn:
-		x.target, x.picked, x.permit = balance.Index(m.Server), true, m.Place.Permit
+		x.permit = m.Place.Permit
+		x.choose()
 		if x.permit == pool.Handed && s.l.adopt(m.Conn) {
 			x.handed = m.Conn
 		}
@@ -355,9 +453,13 @@ func (s *session) waitedInVain(own bool, now Time) {
 // readmit puts a connection into the pool that was on its way to another loop, or to somebody who has left. It is
 // counted there already.
 func (l *Loop) readmit(q *Limit, server int, c *backendConn) {
-	if l.adopt(c) {
+	if l.targets[c.server].left {
+		sysClose(c.fd)
+	} else if l.adopt(c) {
 		l.rest(c)
-	} else if q.TakeIdle(l.id, server) {
+		return
+	}
+	if q.TakeIdle(l.id, server) {
 		q.Drop(l.id, server, int64(l.now))
 	}
 }
@@ -401,7 +503,11 @@ func (l *Loop) handOver(q *Limit, m claim) {
 }
 
 // id is what the loops know a server by.
-func (q *Limit) id(server int) int { return q.servers[server].ID }
+func (q *Limit) id(server int) int {
+	q.Lock()
+	defer q.Unlock()
+	return q.slots[server].server.ID
+}
 
 // retire closes a connection that was idle.
 func (l *Loop) retire(c *backendConn) {
@@ -411,10 +517,10 @@ func (l *Loop) retire(c *backendConn) {
 		l.drop(c)
 		return
 	}
-	mine := q.TakeIdle(l.id, t.index)
+	mine := q.TakeIdle(l.id, t.slot)
 	l.drop(c)
 	if mine {
-		q.Drop(l.id, t.index, int64(l.now))
+		q.Drop(l.id, t.slot, int64(l.now))
 	}
 }
 
@@ -432,7 +538,7 @@ func (l *Loop) kickLater(q *Limit) {
 	if q.Waiting() == 0 {
 		return
 	}
-	at, ok := q.group.NextUp(int64(l.now))
+	at, ok := q.first.generation().Group.NextUp(int64(l.now))
 	if ok && (l.kickAt == 0 || Time(at) < l.kickAt) {
 		l.kickAt = Time(at)
 		l.arm(&l.kickTimer, l.kickAt)

@@ -11,8 +11,8 @@ import (
 func TestWhoIsOutHasItsLimit(t *testing.T) {
 	tr := newTrace(t)
 	a, b := tr.counter(), tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	s := limited(2, q)
+	q := &Limit{Queue: 10}
+	s := limited(2, q, 1)
 	s.balance.Algorithm = "first"
 	s.balance.Ejection = &balance.Ejection{
 		Window: time.Second, MinRequests: 5, ErrorRate: 50, Time: time.Hour, MaxTime: time.Hour, MaxShare: 100,

@@ -12,8 +12,8 @@ import (
 func TestAServerThatIsFullIsNotInError(t *testing.T) {
 	tr := newTrace(t)
 	a, b := tr.counter(), tr.counter()
-	q := &Limit{Max: []int{1, 0}, Queue: 10, QueueTimeout: patience}
-	s := limited(2, q)
+	q := &Limit{Queue: 10, QueueTimeout: patience}
+	s := limited(2, q, 1, 0)
 	s.balance.Algorithm = "byrequests"
 	p := tr.proxy(s, a.origin, b.origin)
 	var peers []*peer
@@ -66,8 +66,8 @@ func TestWhoHasWaitedForItsServerInVainGoesToOneWithRoom(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", adaptive: ", adaptive), func(t *testing.T) {
 				tr := newTrace(t)
 				servers := []*counter{tr.counter(), tr.counter(), tr.counter()}
-				q := &Limit{Max: []int{1}, Queue: 10, QueueTimeout: 100 * time.Millisecond, Adaptive: adaptive}
-				s := limited(2, q)
+				q := &Limit{Queue: 10, QueueTimeout: 100 * time.Millisecond, Adaptive: adaptive}
+				s := limited(2, q, 1)
 				s.record = "$status $end"
 				s.members = []balance.Server{{Route: "a"}}
 				if tt.key {
@@ -90,7 +90,7 @@ func TestWhoHasWaitedForItsServerInVainGoesToOneWithRoom(t *testing.T) {
 				tr.eventually("the first request does not arrive", func() bool { return inFlight() == 1 })
 				if tt.full {
 					for i := range servers {
-						q.SetFull(i, true)
+						p.group.SetFull(balance.Index(i), true)
 					}
 				}
 				second := p.dial()

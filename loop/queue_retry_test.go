@@ -6,8 +6,8 @@ import "testing"
 func TestARefusedPingWaitsForRoom(t *testing.T) {
 	tr := newTrace(t)
 	o := tr.origin()
-	q := &Limit{Max: []int{1}, Queue: 1}
-	s := limited(1, q)
+	q := &Limit{Queue: 1}
+	s := limited(1, q, 1)
 	with := s.with
 	s.with = func(plan *Plan) {
 		with(plan)

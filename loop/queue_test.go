@@ -14,14 +14,14 @@ import (
 	"millrace/balance"
 )
 
-// limited is a setup with a limit.
-func limited(loops int, q *Limit) setup {
+// limited is a setup with a limit. The last of the bounds is also that of all further servers.
+func limited(loops int, q *Limit, most ...int) setup {
 	s := setup{loops: loops, disableTime: time.Hour, record: "$target $status $end"}
 	s.balance.Limited = true
 	s.with = func(plan *Plan) {
 		b := plan.Backends[0]
-		for len(q.Max) < len(b.Servers) {
-			q.Max = append(q.Max, q.Max[0])
+		for i, s := range b.Servers {
+			s.Max = most[min(i, len(most)-1)]
 		}
 		b.Limit = q
 	}
@@ -107,8 +107,8 @@ func TestNeverMoreThanMaxAndNeverLess(t *testing.T) {
 			const most, clients = 10, 35
 			tr := newTrace(t)
 			g := tr.counter()
-			q := &Limit{Max: []int{most}, Queue: clients}
-			p := tr.proxy(limited(loops, q), g.origin)
+			q := &Limit{Queue: clients}
+			p := tr.proxy(limited(loops, q, most), g.origin)
 			var peers []*peer
 			for i := range clients {
 				c := p.dial()
@@ -141,8 +141,8 @@ func TestAStormStaysBelowMax(t *testing.T) {
 			tr := newTrace(t)
 			g := tr.counter()
 			g.closed() // it answers at once
-			q := &Limit{Max: []int{most}, Queue: clients}
-			p := tr.proxy(limited(loops, q), g.origin)
+			q := &Limit{Queue: clients}
+			p := tr.proxy(limited(loops, q, most), g.origin)
 			var waits []func()
 			for i := range clients {
 				c := p.dial()
@@ -177,8 +177,8 @@ func TestRequestsWaitInTheOrderInWhichTheyCame(t *testing.T) {
 	for _, loops := range []int{1, 8} {
 		tr := newTrace(t)
 		g := tr.counter()
-		q := &Limit{Max: []int{1}, Queue: 100}
-		p := tr.proxy(limited(loops, q), g.origin)
+		q := &Limit{Queue: 100}
+		p := tr.proxy(limited(loops, q, 1), g.origin)
 		var want []string
 		for i := range 20 {
 			path := fmt.Sprintf("/%d", i)
@@ -203,8 +203,8 @@ func TestRequestsWaitInTheOrderInWhichTheyCame(t *testing.T) {
 func TestWhoMayNotWaitIsTold(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{1}}
-	p := tr.proxy(limited(2, q), g.origin)
+	q := &Limit{}
+	p := tr.proxy(limited(2, q, 1), g.origin)
 	c := p.dial()
 	c.send(get("/first"))
 	g.wantInFlight(1)
@@ -227,8 +227,8 @@ func TestWhoMayNotWaitIsTold(t *testing.T) {
 func TestWhoWaitsInVainIsTold(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 1, QueueTimeout: 50 * time.Millisecond}
-	p := tr.proxy(limited(1, q), g.origin)
+	q := &Limit{Queue: 1, QueueTimeout: 50 * time.Millisecond}
+	p := tr.proxy(limited(1, q, 1), g.origin)
 	c := p.dial()
 	c.send(get("/first"))
 	g.wantInFlight(1)
@@ -247,8 +247,8 @@ func TestAClientThatLeavesGivesItsPlaceUp(t *testing.T) {
 		for _, loops := range []int{1, 4} {
 			tr := newTrace(t)
 			g := tr.counter()
-			q := &Limit{Max: []int{1}, Queue: 1}
-			p := tr.proxy(limited(loops, q), g.origin)
+			q := &Limit{Queue: 1}
+			p := tr.proxy(limited(loops, q, 1), g.origin)
 			c := p.dial()
 			c.send(get("/first"))
 			g.wantInFlight(1)
@@ -284,8 +284,8 @@ func TestAClientThatLeavesGivesItsPlaceUp(t *testing.T) {
 func TestAClientThatHalfClosesIsTold(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 1}
-	p := tr.proxy(limited(1, q), g.origin)
+	q := &Limit{Queue: 1}
+	p := tr.proxy(limited(1, q, 1), g.origin)
 	c := p.dial()
 	c.send(get("/first"))
 	g.wantInFlight(1)
@@ -317,7 +317,7 @@ func TestOneConnectionServesAllLoops(t *testing.T) {
 			}
 		})
 		// A client has its response a moment before the connection is free.
-		p := tr.proxy(limited(loops, &Limit{Max: []int{1}, Queue: 1}), o)
+		p := tr.proxy(limited(loops, &Limit{Queue: 1}, 1), o)
 		var peers []*peer
 		for range 16 {
 			peers = append(peers, p.dial())
@@ -339,8 +339,8 @@ func TestAnotherServersRoomIsUsed(t *testing.T) {
 	for _, algorithm := range []string{"fair", "round-robin", "random", "first"} {
 		tr := newTrace(t)
 		a, b := tr.counter(), tr.counter()
-		q := &Limit{Max: []int{1, 3}, Queue: 10}
-		s := limited(2, q)
+		q := &Limit{Queue: 10}
+		s := limited(2, q, 1, 3)
 		s.balance.Algorithm = algorithm
 		p := tr.proxy(s, a.origin, b.origin)
 		var peers []*peer
@@ -372,8 +372,8 @@ func TestAnotherServersRoomIsUsed(t *testing.T) {
 func TestAKeyWaitsForItsServerOnly(t *testing.T) {
 	tr := newTrace(t)
 	a, b := tr.counter(), tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	s := limited(2, q)
+	q := &Limit{Queue: 10}
+	s := limited(2, q, 1)
 	s.balance.Algorithm = "hash"
 	s.key = Key{Source: KeyPath}
 	p := tr.proxy(s, a.origin, b.origin)
@@ -403,8 +403,8 @@ func TestAKeyWaitsForItsServerOnly(t *testing.T) {
 func TestWhenTheServerGoesDownOthersAreAsked(t *testing.T) {
 	tr := newTrace(t)
 	a, b := tr.counter(), tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	s := limited(2, q)
+	q := &Limit{Queue: 10}
+	s := limited(2, q, 1)
 	s.balance.Algorithm = "hash"
 	s.key = Key{Source: KeyPath}
 	p := tr.proxy(s, a.origin, b.origin)
@@ -434,8 +434,8 @@ func TestWhenTheServerGoesDownOthersAreAsked(t *testing.T) {
 func TestWithNoServerLeftThoseWhoWaitAreTold(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	p := tr.proxy(limited(2, q), g.origin)
+	q := &Limit{Queue: 10}
+	p := tr.proxy(limited(2, q, 1), g.origin)
 	c := p.dial()
 	c.send(get("/"))
 	g.wantInFlight(1)
@@ -458,8 +458,8 @@ func TestWithNoServerLeftThoseWhoWaitAreTold(t *testing.T) {
 func TestWhoWaitsIsLetInWhenARestEnds(t *testing.T) {
 	tr := newTrace(t)
 	a, b := tr.counter(), tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	s := limited(2, q)
+	q := &Limit{Queue: 10}
+	s := limited(2, q, 1)
 	s.disableTime = 200 * time.Millisecond
 	p := tr.proxy(s, a.origin, b.origin)
 	_, ok1 := p.group.Pick(int64(clock()), balance.NoKey, nil)
@@ -482,8 +482,8 @@ func TestWhoWaitsIsLetInWhenARestEnds(t *testing.T) {
 func TestARequestThatFailsKeepsItsTurn(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	s := limited(1, q)
+	q := &Limit{Queue: 10}
+	s := limited(1, q, 1)
 	s.balance.Algorithm = "first"
 	p := tr.proxy(s, tr.refusing(), g.origin)
 	first := p.dial()
@@ -501,8 +501,8 @@ func TestSockClientsWait(t *testing.T) {
 	for _, loops := range []int{1, 4} {
 		tr := newTrace(t)
 		o := tr.origin()
-		q := &Limit{Max: []int{1}, Queue: 3}
-		s := limited(loops, q)
+		q := &Limit{Queue: 3}
+		s := limited(loops, q, 1)
 		s.sock = true
 		p := tr.proxy(s, o)
 		c := p.dial()
@@ -532,8 +532,8 @@ func TestADrainServesThoseWhoWait(t *testing.T) {
 	for _, loops := range []int{1, 8} {
 		tr := newTrace(t)
 		g := tr.counter()
-		q := &Limit{Max: []int{2}, Queue: 100}
-		p := tr.proxy(limited(loops, q), g.origin)
+		q := &Limit{Queue: 100}
+		p := tr.proxy(limited(loops, q, 2), g.origin)
 		var peers []*peer
 		for range 20 {
 			c := p.dial()
@@ -555,8 +555,8 @@ func TestADrainServesThoseWhoWait(t *testing.T) {
 func TestADrainThatTakesTooLongCutsThoseWhoWait(t *testing.T) {
 	tr := newTrace(t)
 	g := tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 100}
-	s := limited(4, q)
+	q := &Limit{Queue: 100}
+	s := limited(4, q, 1)
 	s.drainTimeout = 50 * time.Millisecond
 	p := tr.proxy(s, g.origin)
 	for range 10 {
@@ -570,7 +570,7 @@ func TestAFreshConnectionMakesRoomForItself(t *testing.T) {
 	for _, loops := range []int{1, 8} {
 		tr := newTrace(t)
 		o := tr.origin()
-		s := limited(loops, &Limit{Max: []int{1}, Queue: 1})
+		s := limited(loops, &Limit{Queue: 1}, 1)
 		s.connect = true
 		p := tr.proxy(s, o)
 		c := p.dial()
@@ -616,8 +616,8 @@ func TestNothingIsLostBelowALimit(t *testing.T) {
 				}
 			}
 		})
-		q := &Limit{Max: []int{3}, Queue: 8, Adaptive: adaptive, QueueTimeout: patience}
-		s := limited(4, q)
+		q := &Limit{Queue: 8, Adaptive: adaptive, QueueTimeout: patience}
+		s := limited(4, q, 3)
 		s.connect = true
 		p := tr.proxy(s, o)
 		var waits []func()
@@ -687,8 +687,8 @@ func misbehave(p *proxy, random *rand.Rand) error {
 func TestASessionWaitsForItsServerOnly(t *testing.T) {
 	tr := newTrace(t)
 	a, b := tr.counter(), tr.counter()
-	q := &Limit{Max: []int{1}, Queue: 10}
-	s := limited(2, q)
+	q := &Limit{Queue: 10}
+	s := limited(2, q, 1)
 	s.members = []balance.Server{{Route: "a"}, {Route: "b"}}
 	with := s.with
 	s.with = func(plan *Plan) {

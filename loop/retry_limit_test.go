@@ -14,7 +14,7 @@ func TestARequestThatIsPassedOnEntersThereAsWell(t *testing.T) {
 		first, seen := tr.failing(503)
 		second := tr.origin()
 		s := setup{loops: loops, balance: balance.Options{Algorithm: "first", Limited: true}, failover: Backend{RetryStatus: failOn(503)}}
-		s.with = func(plan *Plan) { plan.Backends[0].Limit = &Limit{Max: []int{2, 1}, Queue: 100} }
+		s.with = limited(loops, &Limit{Queue: 100}, 2, 1).with
 		p := tr.proxy(s, first, second)
 		q := p.srv.plan.Backends[0].Limit
 		c := p.dial()

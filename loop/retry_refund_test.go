@@ -25,7 +25,7 @@ func TestARetryThatIsNotLetInCostsNothing(t *testing.T) {
 		}},
 		{"the server is gone", &Limit{Queue: 1}, func(c *peer, q *Limit) {
 			q.wantWaiting(c.tr, 1)
-			q.group.SetUp(1, false, int64(clock()))
+			c.tr.proxied.group.SetUp(1, false, int64(clock()))
 			q.Kick(-1, int64(clock()))
 			c.wantError("GET", 502)
 		}},
@@ -34,9 +34,8 @@ func TestARetryThatIsNotLetInCostsNothing(t *testing.T) {
 			tr := newTrace(t)
 			g := tr.counter()
 			q := tt.limit
-			q.Max = []int{1}
 			budget := NewRetryBudget(each)
-			s := limited(1, q)
+			s := limited(1, q, 1)
 			s.disableTime = 0 // the first server, which refuses connections, never rests
 			s.members = []balance.Server{{Route: "app"}, {Route: "app"}}
 			s.failover = Backend{Budget: budget}

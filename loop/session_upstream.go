@@ -278,8 +278,7 @@ func (s *session) giveBack(o balance.Outcome, keep bool) {
 	if c := s.origin; c != nil {
 		s.origin = nil
 		if keep && !c.private && !c.eof && !c.waiting() && c.in.len() == 0 && (!c.readable || c.quiet()) && s.reusable(c) {
-			l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
-			kept = true
+			kept = l.keep(c, pool.Limits{PerKey: x.backend.IdleMax, TTL: int64(x.backend.IdleTTL)})
 		} else {
 			if s.t != nil && s.aborted {
 				setReset(c.fd)

@@ -18,10 +18,10 @@ type Limiter[W, C any] struct {
 	owner    Owner[W]
 	capacity int
 	adaptive bool
-	servers  []bounded[W, C]
-	mail     []mailbox[W, C] // by loop
-	all      queue[W, C]     // everybody who waits, the oldest first
-	any      queue[W, C]     // those of them that take whatever server there is
+	servers  []*bounded[W, C] // places point into them
+	mail     []mailbox[W, C]  // by loop
+	all      queue[W, C]      // everybody who waits, the oldest first
+	any      queue[W, C]      // those of them that take whatever server there is
 	tickets  uint64
 	pokes    []int // loops that have mail which they have not been told of
 	codel    codel
@@ -183,8 +183,6 @@ type mailbox[W, C any] struct {
 
 // Bounds are those of a Limiter.
 type Bounds struct {
-	// Max is how many connections each server may have; 0 is any number.
-	Max []int
 	// Loops is the number of loops.
 	Loops int
 	// Queue is how many requests may wait.
@@ -194,18 +192,30 @@ type Bounds struct {
 	Adaptive bool
 }
 
-// NewLimiter returns a limiter without any connection.
+// NewLimiter returns a limiter without any server.
 func NewLimiter[W, C any](b Bounds, owner Owner[W]) *Limiter[W, C] {
 	l := &Limiter[W, C]{
 		owner: owner, capacity: b.Queue, adaptive: b.Adaptive,
-		servers: make([]bounded[W, C], len(b.Max)), mail: make([]mailbox[W, C], b.Loops),
+		mail: make([]mailbox[W, C], b.Loops),
 	}
 	l.all.link, l.any.link = byAge, byServer
-	for i := range l.servers {
-		s := &l.servers[i]
-		s.max, s.at, s.lost, s.own.link = b.Max[i], make([]int, b.Loops), make([]int, b.Loops), byServer
-	}
 	return l
+}
+
+// SetMax says how many connections a server may have; 0 is any number. It has none now: it is one that has lost all that it
+// had, or another one, of the lowest number that none has.
+func (l *Limiter[W, C]) SetMax(server, most int) {
+	l.owner.Lock()
+	defer l.owner.Unlock()
+	if server == len(l.servers) {
+		s := &bounded[W, C]{at: make([]int, len(l.mail)), lost: make([]int, len(l.mail))}
+		s.own.link = byServer
+		l.servers = append(l.servers, s)
+	}
+	if s := l.servers[server]; s.open > 0 {
+		panic(fmt.Sprintf("pool: server %d becomes another one, with %d connections", server, s.open))
+	}
+	l.servers[server].max = most
 }
 
 // Connections returns the number of connections of a server, and how many of them are idle.
@@ -323,7 +333,7 @@ func (l *Limiter[W, C]) Drop(from, server int, now int64) {
 func (l *Limiter[W, C]) TakeIdle(loop, server int) bool {
 	l.owner.Lock()
 	defer l.unlock(loop)
-	s := &l.servers[server]
+	s := l.servers[server]
 	if s.at[loop] == 0 {
 		s.lost[loop]++
 		return false
@@ -338,7 +348,7 @@ func (l *Limiter[W, C]) TakeIdle(loop, server int) bool {
 func (l *Limiter[W, C]) Missing(loop, server int) {
 	l.owner.Lock()
 	defer l.owner.Unlock()
-	s := &l.servers[server]
+	s := l.servers[server]
 	if s.lost[loop] == 0 {
 		panic(fmt.Sprintf("pool: loop %d has fewer connections to server %d than are counted", loop, server))
 	}
@@ -349,7 +359,7 @@ func (l *Limiter[W, C]) Missing(loop, server int) {
 func (l *Limiter[W, C]) Open(loop, server int) bool {
 	l.owner.Lock()
 	defer l.unlock(loop)
-	s := &l.servers[server]
+	s := l.servers[server]
 	if l.all.len > 0 || s.max > 0 && s.open >= s.max {
 		return false
 	}
@@ -428,7 +438,7 @@ func (l *Limiter[W, C]) Hand(loop int, c Claim[W, C], conn C, ok bool, now int64
 
 // acquire gets a connection for a request, if there is one. Only with a place can it be another loop's.
 func (l *Limiter[W, C]) acquire(loop, server int, fresh bool, p *Place[W, C]) Permit {
-	s := &l.servers[server]
+	s := l.servers[server]
 	mayDial := s.max == 0 || s.open < s.max
 	permit := NoPermit
 	switch {
@@ -462,7 +472,7 @@ func (l *Limiter[W, C]) letIn(p *Place[W, C]) {
 	p.Permit = l.acquire(p.Loop, p.Server, p.Fresh, p)
 	switch p.Permit {
 	case NoPermit:
-		s := &l.servers[p.Server]
+		s := l.servers[p.Server]
 		panic(fmt.Sprintf("pool: server %d was chosen with %d of %d connections open and %d idle", p.Server, s.open, s.max, s.idle))
 	case Coming:
 		p.state = placeComing
@@ -470,7 +480,7 @@ func (l *Limiter[W, C]) letIn(p *Place[W, C]) {
 }
 
 func (l *Limiter[W, C]) keep(loop, server int, now int64) {
-	s := &l.servers[server]
+	s := l.servers[server]
 	if s.lost[loop] > 0 {
 		// It takes the place of the one that was lost, for whom that was promised to.
 		s.lost[loop]--
@@ -486,7 +496,7 @@ func (l *Limiter[W, C]) keep(loop, server int, now int64) {
 }
 
 func (l *Limiter[W, C]) drop(server int, now int64) {
-	s := &l.servers[server]
+	s := l.servers[server]
 	s.open--
 	if s.open < s.idle {
 		panic(fmt.Sprintf("pool: server %d has %d idle of %d connections", server, s.idle, s.open))
@@ -496,7 +506,7 @@ func (l *Limiter[W, C]) drop(server int, now int64) {
 
 // update tells the owner of a server's fullness, if that has changed.
 func (l *Limiter[W, C]) update(server int) {
-	s := &l.servers[server]
+	s := l.servers[server]
 	if full := !s.hasRoom(); full != s.full {
 		s.full = full
 		l.owner.SetFull(server, full)
@@ -509,7 +519,7 @@ func (l *Limiter[W, C]) serve(server int, now int64) {
 	var s *bounded[W, C]
 	if server != AnyServer {
 		l.update(server)
-		s = &l.servers[server]
+		s = l.servers[server]
 	}
 	if l.all.len == 0 {
 		return

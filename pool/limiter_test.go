@@ -55,16 +55,31 @@ type failer interface {
 }
 
 func newBackendModel(t failer, loops, queue int, adaptive bool, most ...int) *backendModel {
-	m := &backendModel{t: t, max: most, loops: loops, conns: map[*testConn]bool{}, taken: map[*asker]int{}, poked: make([]bool, loops)}
-	m.up, m.full = make([]bool, len(most)), make([]bool, len(most))
-	for i := range m.up {
-		m.up[i] = true
+	m := &backendModel{t: t, loops: loops, conns: map[*testConn]bool{}, taken: map[*asker]int{}, poked: make([]bool, loops)}
+	m.idle = make([][][]*testConn, loops)
+	m.l = NewLimiter[*asker, *testConn](Bounds{Loops: loops, Queue: queue, Adaptive: adaptive}, m)
+	for _, n := range most {
+		m.join(n)
 	}
-	for range loops {
-		m.idle = append(m.idle, make([][]*testConn, len(most)))
-	}
-	m.l = NewLimiter[*asker, *testConn](Bounds{Max: most, Loops: loops, Queue: queue, Adaptive: adaptive}, m)
 	return m
+}
+
+// join adds a server: in the place of one that nobody has a connection to, or waits for, if there is one that is down.
+func (m *backendModel) join(most int) {
+	for i, up := range m.up {
+		if open, _ := m.l.Connections(i); !up && open == 0 {
+			m.l.SetMax(i, most)
+			m.max[i], m.up[i] = most, true
+			m.l.Kick(-1, m.now)
+			return
+		}
+	}
+	m.l.SetMax(len(m.max), most)
+	m.max, m.up, m.full = append(m.max, most), append(m.up, true), append(m.full, false)
+	for loop := range m.idle {
+		m.idle[loop] = append(m.idle[loop], nil)
+	}
+	m.l.Kick(-1, m.now)
 }
 
 func (m *backendModel) Choose(a *asker, _ int64) (int, Choice) {
@@ -387,7 +402,7 @@ func TestLimiterAgainstAModel(t *testing.T) {
 		}
 		m := newBackendModel(t, loops, rapid.IntRange(0, 6).Draw(t, "queue"), rapid.Bool().Draw(t, "adaptive"), most...)
 		anyLoop := func() int { return rapid.IntRange(0, loops-1).Draw(t, "loop") }
-		anyServer := func() int { return rapid.IntRange(0, servers-1).Draw(t, "server") }
+		anyServer := func() int { return rapid.IntRange(0, len(m.max)-1).Draw(t, "server") }
 		pick := func(state string) *asker {
 			var list []*asker
 			for _, a := range m.askers {
@@ -456,6 +471,11 @@ func TestLimiterAgainstAModel(t *testing.T) {
 				i := anyServer()
 				m.up[i] = !m.up[i]
 				m.l.Kick(-1, m.now)
+			},
+			"join": func(t *rapid.T) {
+				if most := rapid.IntRange(0, 3).Draw(t, "max of another"); len(m.max) < 6 {
+					m.join(most)
+				}
 			},
 			"time": func(t *rapid.T) { m.now += rapid.Int64Range(0, 2*interval).Draw(t, "ns") },
 			"":     func(*rapid.T) { m.check() },
