@@ -23,6 +23,12 @@ func (g *Group) AddFull(t *Tried) {
 // Keyed reports whether the group goes by the key of a request.
 func (g *Group) Keyed() bool { return g.keyed }
 
+// Enabled reports whether there are servers that may be picked when they are up.
+func (g *Group) Enabled() bool { return g.enabled > 0 }
+
+// Rests reports whether a server that cannot be connected to is left alone for a time.
+func (g *Group) Rests() bool { return g.disable > 0 }
+
 // Busy reports whether there is a server that could be picked if it were not full: whoever Pick has nothing for can wait
 // for it.
 func (g *Group) Busy(now int64, tried *Tried) bool {

@@ -77,6 +77,7 @@ func (f *file) setDefaults() {
 		setDefault(&b.Queue, defaultQueue)
 		setDefault(&b.QueueTimeout, defaultQueueTimeout)
 		setDefault(&b.QueueOrder, defaultQueueOrder)
+		setDefault(&b.ServerWait, 0)
 		setDefault(&b.MaxRequests, 0)
 		setDefault(&b.MaxAge, 0)
 		setDefault(&b.DisableReuse, false)

@@ -331,6 +331,7 @@ type backend struct {
 	Queue             value[int64]           `toml:"queue"`
 	QueueTimeout      value[time.Duration]   `toml:"queue_timeout"`
 	QueueOrder        value[string]          `toml:"queue_order"`
+	ServerWait        value[time.Duration]   `toml:"server_wait_timeout"`
 	MaxRequests       value[int64]           `toml:"max_requests"`
 	MaxAge            value[time.Duration]   `toml:"max_age"`
 	DisableReuse      value[bool]            `toml:"disable_reuse"`

@@ -29,6 +29,8 @@ const noBuffer = "has no meaning here: a response goes on as it comes, through o
 // meaning.
 var foreign = map[string]string{
 	"acquire":           "is queue_timeout here; queue is how many may wait",
+	"timeout":           "of a balancer is server_wait_timeout here, and of a server timeouts.response, timeouts.backend_read and timeouts.connect",
+	"workerwaittimeout": "is server_wait_timeout here",
 	"backlog":           "is queue here",
 	"maxbacklogsize":    "is queue here",
 	"min":               "is min_idle here, which is for connections and not for room for them",
@@ -73,36 +75,41 @@ func (v validator) connections(b *backend) {
 	}
 }
 
-// waiting checks how many connections servers may have, and how requests wait for one. The targets are known.
+// waiting checks how many connections servers may have, and how requests wait for one, or for a server. The targets are
+// known.
 func (v validator) waiting(b *backend) {
 	between(v, b.Max, 1, maxMax, noLimit, decimal)
 	between(v, b.Queue, 1, maxQueue, "0 for none, or ", decimal)
 	between(v, b.QueueTimeout, minTimeout, maxTimeout, noLimit, formatDuration)
+	between(v, b.ServerWait, minTimeout, maxTimeout, "0 for not at all, or ", formatDuration)
 	if o := b.QueueOrder; o.given && o.ok && o.v != "fifo" && o.v != "adaptive" {
 		v.value(o.place, `%s is not an order: allowed are "fifo" and "adaptive"`, quoted(o.v))
 	}
+	if w := b.ServerWait; w.v > 0 && b.DisableTime.ok && b.DisableTime.v == 0 && !b.Health.given && len(b.targets) > 0 && !b.hasNames() {
+		v.warn(w.place, `has no effect with disable_time = "0": no server ever rests`)
+	}
+	unread := func(m value[int64]) bool { return m.near || m.given && !m.ok }
+	limited := b.limited() || unread(b.Max) || slices.ContainsFunc(b.Server.items, func(s *backendServer) bool { return unread(s.Max) })
+	waits := b.ServerWait.v > 0 || b.ServerWait.near || b.ServerWait.given && !b.ServerWait.ok
+	none := b.Queue.ok && b.Queue.v == 0
 	// A value that is the default does no harm.
-	timeout := b.QueueTimeout.given && b.QueueTimeout.v != defaultQueueTimeout
-	order := b.QueueOrder.given && b.QueueOrder.v != defaultQueueOrder
-	type key struct {
+	for _, k := range []struct {
 		given bool
 		place
-	}
-	keys := []key{{timeout, b.QueueTimeout.place}, {order, b.QueueOrder.place}}
-	why := "has no effect with queue = 0: nobody waits"
-	if !b.limited() {
-		unread := func(m value[int64]) bool { return m.near || m.given && !m.ok }
-		if unread(b.Max) || slices.ContainsFunc(b.Server.items, func(s *backendServer) bool { return unread(s.Max) }) {
-			return
-		}
-		keys = append(keys, key{b.Queue.given && b.Queue.v != defaultQueue, b.Queue.place})
-		why = "has no effect without max: nobody has to wait"
-	} else if b.Queue.v != 0 {
-		return
-	}
-	for _, k := range keys {
-		if k.given {
-			v.key(k.place, "%s", why)
+		effect  bool
+		without string
+	}{
+		{b.Queue.given && b.Queue.v != defaultQueue, b.Queue.place, limited || waits, "max or server_wait_timeout"},
+		{b.QueueTimeout.given && b.QueueTimeout.v != defaultQueueTimeout, b.QueueTimeout.place, limited, "max"},
+		{b.QueueOrder.given && b.QueueOrder.v != defaultQueueOrder, b.QueueOrder.place, limited || waits, "max or server_wait_timeout"},
+		{b.ServerWait.v > 0, b.ServerWait.place, true, ""},
+	} {
+		switch {
+		case !k.given:
+		case !k.effect:
+			v.key(k.place, "has no effect without %s: nobody has to wait", k.without)
+		case none && k.place != b.Queue.place:
+			v.key(k.place, "has no effect with queue = 0: nobody waits")
 		}
 	}
 }
@@ -137,12 +144,14 @@ func (b *backend) limited() bool {
 	return slices.ContainsFunc(b.targets, func(t *target) bool { return t.max > 0 })
 }
 
-// limit is nil where no server has a limit.
+// limit is nil where nobody has to wait.
 func (b *backend) limit() *loop.Limit {
-	if !b.limited() {
+	if !b.limited() && b.ServerWait.v == 0 {
 		return nil
 	}
-	return &loop.Limit{Queue: int(b.Queue.v), QueueTimeout: b.QueueTimeout.v, Adaptive: b.QueueOrder.v == "adaptive"}
+	return &loop.Limit{
+		Queue: int(b.Queue.v), QueueTimeout: b.QueueTimeout.v, Adaptive: b.QueueOrder.v == "adaptive", ServerWait: b.ServerWait.v,
+	}
 }
 
 // reuse is nil where connections carry as many requests as come.

@@ -52,7 +52,7 @@ func TestDeepNestingIsRefused(t *testing.T) {
 func TestByteOrderMarkAndLineEnds(t *testing.T) {
 	parseOK(t, "\xef\xbb\xbf"+strings.ReplaceAll(rest, "\n", "\r\n"), nil)
 	got := problemsOf(t, "\xef\xbb\xbfloops = 1\r\n"+strings.ReplaceAll(rest, "\n", "\r\n")+"x = 1\r\n")
-	want := "f:1:1: loops: unknown key here; it belongs to [server]\nf:9:1: backend.app.x: unknown key; known here: balance, hash_key, hash_compat, hash_balance_factor, servers, server, resolve, split_hostnames, ttl, smax, min_idle, max, queue, queue_timeout, queue_order, max_requests, max_age, disable_reuse, disable_time, max_fails, fail_on_status, fail_on_timeout, slow_start, force_recovery, retry_on, max_attempts, retry_budget, ping, sticky_session, sticky_session_sep, scolon_path_delim, sticky_header, sticky_cookie, no_failover, send_proxy, send_proxy_tlv, timeouts, health, ejection, socket"
+	want := "f:1:1: loops: unknown key here; it belongs to [server]\nf:9:1: backend.app.x: unknown key; known here: balance, hash_key, hash_compat, hash_balance_factor, servers, server, resolve, split_hostnames, ttl, smax, min_idle, max, queue, queue_timeout, queue_order, server_wait_timeout, max_requests, max_age, disable_reuse, disable_time, max_fails, fail_on_status, fail_on_timeout, slow_start, force_recovery, retry_on, max_attempts, retry_budget, ping, sticky_session, sticky_session_sep, scolon_path_delim, sticky_header, sticky_cookie, no_failover, send_proxy, send_proxy_tlv, timeouts, health, ejection, socket"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -232,7 +232,10 @@ func (e *explaining) explainHTTP() {
 	}
 	x.Tunnel = s.x.kind.word()
 	e.explainServer()
-	if s.pick(now); s.stage != stageDial {
+	if s.pick(now); s.stage == stageWait {
+		s.waitedInVain(faultNoServer, now) // nothing changes meanwhile
+	}
+	if s.stage != stageDial {
 		e.refused(stagePick)
 		return
 	}

@@ -22,10 +22,12 @@ func (x *exchange) follow(b *Backend) {
 
 // generation returns the latest generation of a backend.
 func (b *Backend) generation() *Backend {
-	if b.Names == nil {
-		return b
+	if b.Names != nil {
+		if latest := b.Names.latest.Load(); latest != nil { // else the plan is only explained
+			return latest
+		}
 	}
-	return b.Names.latest.Load()
+	return b
 }
 
 // join makes a server of a backend one that the loop can dial.

@@ -27,6 +27,8 @@ type Limit struct {
 	QueueTimeout time.Duration
 	// Adaptive has the newest served first while the queue has been standing.
 	Adaptive bool
+	// ServerWait is how long a request waits for a server to come back when there is none; 0: not at all.
+	ServerWait time.Duration
 
 	// What the loops share is the limiter's, under the lock, which is all that they wait for each other for.
 	sync.Mutex
@@ -133,6 +135,13 @@ func (q *Limit) Choose(s *session, now int64) (int, pool.Choice) {
 		carried.Carry(x.backend.Group, b.Group)
 		tried = &carried
 	}
+	if x.place.Patient && (b.Group.Keyed() || b.Sticky != nil) {
+		// Which of them is for it to say.
+		if b.Group.Busy(now, tried) {
+			return 0, pool.Busy
+		}
+		return 0, pool.Nobody
+	}
 	i, ok := b.Group.Pick(now, balance.NoKey, tried)
 	switch {
 	case ok:
@@ -157,6 +166,9 @@ func (q *Limit) SetWaiting(n int) { q.waiting.Store(int64(n)) }
 
 // Waiting returns how many wait.
 func (q *Limit) Waiting() int { return int(q.waiting.Load()) }
+
+// latest is the group that requests are picked from now.
+func (q *Limit) latest() *balance.Group { return q.first.generation().Group }
 
 // Kick lets those in who wait for no reason any more. from is the calling loop, or -1.
 func (q *Limit) Kick(from int, now int64) {
@@ -233,6 +245,7 @@ func (s *session) place() *place {
 	if x.place == nil {
 		x.place = &place{Who: s}
 	}
+	x.place.Patient = false
 	return x.place
 }
 
@@ -263,10 +276,38 @@ func (x *exchange) choose() {
 	x.target, x.picked = x.next, true
 }
 
-// wait has the request wait for a server, by its slot, or for any.
-func (s *session) wait(server int, now Time) bool {
+// mayAwait reports whether a request that there is no server for waits until there is one: it has met none, or none that it could
+// be connected to, and has not waited for that long enough.
+func (s *session) mayAwait(now Time) bool {
 	x := s.x
-	q, p := x.backend.Limit, s.place()
+	q, g := x.backend.Limit, x.backend.Group
+	switch {
+	case q == nil || q.ServerWait == 0:
+		return false
+	case x.fault != faultNone && !neverConnected(x.fault):
+		return false
+	case !g.Enabled() && x.backend.Names == nil:
+		return false
+	case x.tried.Len() > 0 && !g.Rests():
+		return false // it would be let in to those that it has tried at once, and again and again
+	}
+	return x.place == nil || x.place.Since() == 0 || now < Time(x.place.Since()).after(q.ServerWait)
+}
+
+// await has the request wait until there is a server, which may be one that it has tried.
+func (s *session) await(now Time) bool {
+	s.x.tried.Reset()
+	p := s.place()
+	p.Patient = true
+	return s.waitAt(p, pool.AnyServer, now)
+}
+
+// wait has the request wait for a server, by its slot, or for any.
+func (s *session) wait(server int, now Time) bool { return s.waitAt(s.place(), server, now) }
+
+func (s *session) waitAt(p *place, server int, now Time) bool {
+	x := s.x
+	q := x.backend.Limit
 	x.limit = q
 	p.Loop, p.Server, p.Fresh, p.Permit = s.l.id, server, x.fresh, pool.NoPermit
 	switch v, _, permit := q.Wait(p, int64(now)); v {
@@ -276,13 +317,23 @@ func (s *session) wait(server int, now Time) bool {
 		return s.entered(now)
 	case pool.Queued:
 		s.setStage(stageWait, now)
+		if p.Patient && q.latest().Busy(int64(now), nil) {
+			q.Kick(s.l.id, int64(now)) // it came back before whoever brought it back could see that somebody waits
+		}
 		s.l.kickLater(q)
 		return false
+	case pool.Again:
+		x.limit = nil
+		s.setStage(stagePick, now)
+		return true
 	case pool.Refused:
 		x.limit = nil
 		return s.fail(faultQueueFull, now)
 	default: // Nowhere
 		x.limit = nil
+		if s.mayAwait(now) {
+			return s.await(now)
+		}
 		if x.fault != faultNone {
 			return s.answer(x.fault, now)
 		}
@@ -423,28 +474,28 @@ func (s *session) called(m letter, now Time) {
 	default:
 		// The place is its own again, and there is nothing to give back.
 		x.limit = nil
-		own := x.picked
-		if own {
+		if m.News == pool.Dropped {
+			s.waitedInVain(faultQueueTimeout, now)
+			break
+		}
+		if x.picked {
 			s.unpick(now)
 		}
 		s.setStage(stagePick, now)
-		if m.News == pool.Dropped {
-			s.waitedInVain(own, now)
-		}
 	}
 	s.step(now)
 }
 
 // waitedInVain ends a wait that has been long enough. Who has waited for a server of its own may have another one that has
 // room.
-func (s *session) waitedInVain(own bool, now Time) {
+func (s *session) waitedInVain(f fault, now Time) {
 	x := s.x
-	if !own {
-		s.fail(faultQueueTimeout, now)
+	if !x.picked {
+		s.fail(f, now)
 		return
 	}
 	s.giveBack(balance.OutcomeNeutral, false)
-	x.fault = faultQueueTimeout // what becomes of the request if there is none
+	x.fault = f // what becomes of the request if there is none
 	x.tried.Add(x.target)
 	x.backend.Group.AddFull(&x.tried)
 	s.setStage(stagePick, now)
@@ -538,7 +589,7 @@ func (l *Loop) kickLater(q *Limit) {
 	if q.Waiting() == 0 {
 		return
 	}
-	at, ok := q.first.generation().Group.NextUp(int64(l.now))
+	at, ok := q.latest().NextUp(int64(l.now))
 	if ok && (l.kickAt == 0 || Time(at) < l.kickAt) {
 		l.kickAt = Time(at)
 		l.arm(&l.kickTimer, l.kickAt)

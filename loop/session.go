@@ -235,6 +235,9 @@ func (s *session) deadline() (Time, fault) {
 		}
 		return x.started.after(x.timeouts.ClientHeader), faultHeaderTimeout
 	case stageWait:
+		if x.place.Patient {
+			return s.waitsSince().after(x.limit.ServerWait), faultNoServer
+		}
 		return s.waitsSince().after(x.limit.QueueTimeout), faultQueueTimeout
 	case stageDial:
 		return x.dialled.after(x.timeouts.Connect), faultConnectTimeout
@@ -331,7 +334,7 @@ func (s *session) expire(now Time) {
 		s.expireTunnel(f, now)
 		return
 	case s.stage == stageWait:
-		s.waitedInVain(s.x.picked, now)
+		s.waitedInVain(f, now)
 	case s.stage == stageDrain:
 		s.x.persistent = false
 		s.setStage(stageFinish, now)

@@ -37,6 +37,9 @@ func (s *session) pick(now Time) bool {
 			if s.mustWait(now) {
 				return s.wait(pool.AnyServer, now)
 			}
+			if s.mayAwait(now) {
+				return s.await(now)
+			}
 			f := x.fault
 			if f == faultNone {
 				f = faultNoServer

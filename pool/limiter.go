@@ -87,6 +87,8 @@ const (
 	Refused
 	// Nowhere: there is no server to wait for.
 	Nowhere
+	// Again: there are servers, for one that has come to wait for there being any.
+	Again
 )
 
 // AnyServer is the server of a Place that does not wait for a certain one.
@@ -101,6 +103,10 @@ type Place[W, C any] struct {
 	Server int
 	// Fresh says that a connection that has been used is of no use to it.
 	Fresh bool
+	// Patient says that it has come to wait for there being any server at all. It is let in to one that comes back and can be
+	// chosen, and told to choose again when there are servers, and none for it. Its Server is AnyServer, and all such requests
+	// have the same to choose from.
+	Patient bool
 	// Permit is set when it is let in.
 	Permit Permit
 
@@ -251,12 +257,14 @@ func (l *Limiter[W, C]) Wait(p *Place[W, C], now int64) (v Verdict, server int, 
 		p.ticket, p.since = l.tickets, now
 	}
 	if p.Server == AnyServer {
-		switch server, c := l.owner.Choose(p.Who, now); c {
-		case Chosen:
+		switch server, c := l.owner.Choose(p.Who, now); {
+		case c == Chosen:
 			p.Server = server
 			l.letIn(p)
 			return Granted, p.Server, p.Permit
-		case Nobody:
+		case p.Patient && c != Nobody:
+			return Again, AnyServer, NoPermit
+		case !p.Patient && c == Nobody:
 			return Nowhere, AnyServer, NoPermit
 		}
 	} else if l.servers[p.Server].hasRoom() {
@@ -531,6 +539,7 @@ func (l *Limiter[W, C]) serve(server int, now int64) {
 	}
 	newest := l.standing(now)
 	next := l.any.end(newest)
+	none := false // there is no server for any of those who wait for that
 	for {
 		var own *Place[W, C]
 		if s != nil && s.hasRoom() {
@@ -550,19 +559,25 @@ func (l *Limiter[W, C]) serve(server int, now int64) {
 			continue
 		}
 		beyond := p.ends[byServer].toward(newest)
-		switch chosen, c := l.owner.Choose(p.Who, now); c {
-		case Chosen:
+		if p.Patient && none {
+			next = beyond
+			continue
+		}
+		switch chosen, c := l.owner.Choose(p.Who, now); {
+		case c == Chosen:
 			p.Server, p.chosen = chosen, true
 			next = beyond
 			if l.callIn(p, now); next != nil && next.state != placeQueued {
 				next = l.any.end(newest) // it has been dropped
 			}
-		case Nobody:
+		case p.Patient && c == Nobody:
+			next, none = beyond, true
+		case p.Patient, c == Nobody:
 			next = beyond
 			l.call(p, ChooseAgain)
-		case BusyForIt:
+		case c == BusyForIt:
 			next = beyond
-		case Busy:
+		default:
 			next = nil
 		}
 	}

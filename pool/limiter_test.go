@@ -17,15 +17,16 @@ type testConn struct{ server int }
 
 // asker is a request.
 type asker struct {
-	id     int
-	loop   int
-	tried  []int
-	place  *testPlace
-	permit Permit
-	server int
-	conn   *testConn
-	picked bool   // Choose has taken server
-	state  string // "waits", "has" (a permit or a connection), "refused", "again", "dropped", "nowhere", "left"
+	id      int
+	loop    int
+	tried   []int
+	place   *testPlace
+	permit  Permit
+	server  int
+	conn    *testConn
+	picked  bool   // Choose has taken server
+	patient bool   // it waits as well when no server is up
+	state   string // "waits", "has" (a permit or a connection), "refused", "again", "dropped", "nowhere", "left"
 }
 
 // backendModel drives a limiter as loops would.
@@ -47,6 +48,7 @@ type backendModel struct {
 	handed  int
 	taken   map[*asker]int // servers that Choose has taken, and that nobody has given back
 	dropped int
+	patient bool // who arrives is
 }
 
 type failer interface {
@@ -149,6 +151,9 @@ func (m *backendModel) ask(a *asker, bound int, fresh bool) {
 		a.place = &testPlace{Who: a}
 	}
 	p := a.place
+	if a.patient {
+		a.tried = nil // it waits for any that comes back
+	}
 	if bound == AnyServer {
 		i, c := m.choose(a)
 		if c == Chosen {
@@ -162,7 +167,7 @@ func (m *backendModel) ask(a *asker, bound int, fresh bool) {
 		m.enter(a, bound, permit)
 		return
 	}
-	p.Loop, p.Server, p.Fresh = a.loop, bound, fresh
+	p.Loop, p.Server, p.Fresh, p.Patient = a.loop, bound, fresh, a.patient && bound == AnyServer
 	switch v, server, permit := m.l.Wait(p, m.now); v {
 	case Granted:
 		a.picked = bound == AnyServer
@@ -173,11 +178,13 @@ func (m *backendModel) ask(a *asker, bound int, fresh bool) {
 		a.state = "refused"
 	case Nowhere:
 		a.state = "nowhere"
+	case Again:
+		a.state = "again"
 	}
 }
 
 func (m *backendModel) arrive(loop, bound int, fresh bool, tried ...int) *asker {
-	a := &asker{id: len(m.askers), loop: loop, tried: tried}
+	a := &asker{id: len(m.askers), loop: loop, tried: tried, patient: m.patient}
 	m.askers = append(m.askers, a)
 	m.ask(a, bound, fresh)
 	return a
@@ -422,6 +429,11 @@ func TestLimiterAgainstAModel(t *testing.T) {
 					tried = []int{anyServer()}
 				}
 				m.arrive(anyLoop(), AnyServer, rapid.IntRange(0, 4).Draw(t, "fresh") == 0, tried...)
+			},
+			"arrive with patience": func(t *rapid.T) {
+				m.patient = true
+				m.arrive(anyLoop(), AnyServer, false)
+				m.patient = false
 			},
 			"arrive for one": func(t *rapid.T) {
 				if i := anyServer(); m.up[i] {
@@ -668,6 +680,32 @@ func TestWhoIsDroppedForSomebodyElseIsNotLetIn(t *testing.T) {
 	m.lookAll()
 	if bound.state != "has" || oldest.state != "dropped" {
 		t.Errorf("who waits for the server %s, who has waited longest %s", bound.state, oldest.state)
+	}
+	m.end()
+}
+
+func TestWhoWaitsForThereBeingAServer(t *testing.T) {
+	m := newBackendModel(t, 2, 2, false, 1)
+	m.up[0] = false
+	if a := m.arrive(0, AnyServer, false); a.state != "nowhere" {
+		t.Errorf("without patience: %s", a.state)
+	}
+	m.patient = true
+	first, second, third := m.arrive(0, AnyServer, false), m.arrive(1, AnyServer, false), m.arrive(1, AnyServer, false)
+	m.l.Kick(-1, m.now) // for somebody else's sake
+	m.lookAll()
+	if got := first.state + " " + second.state + " " + third.state; got != "waits waits refused" {
+		t.Fatalf("with nobody there: %s", got)
+	}
+	m.up[0] = true
+	m.l.Kick(-1, m.now)
+	m.lookAll()
+	// There is room for one. The other one waits for room now, as who arrives does.
+	if got := first.state + " " + second.state; got != "has again" {
+		t.Errorf("with a server: %s", got)
+	}
+	if a := m.arrive(0, AnyServer, false); a.state != "again" {
+		t.Errorf("behind that: %s", a.state)
 	}
 	m.end()
 }
