@@ -79,8 +79,7 @@ func (l *Loop) admit(lis *Listener, peer netip.Addr) (counted *clientSlot, ok bo
 
 // admitClient decides about a connection of a client, whether it has come by itself or is one that a PROXY header names.
 func (l *Loop) admitClient(lis *Listener, peer netip.Addr) (counted *clientSlot, ok bool) {
-	if g := lis.Guard; g != nil && !g.admits(peer) {
-		l.srv.refuse(&l.srv.denied, l.now)
+	if !l.lets(lis, peer) {
 		return nil, false
 	}
 	if t := l.srv.clients; t != nil && peer.IsValid() {
@@ -90,6 +89,15 @@ func (l *Loop) admitClient(lis *Listener, peer netip.Addr) (counted *clientSlot,
 		}
 	}
 	return counted, true
+}
+
+// lets reports whether a listener takes the connection of a client at an address, by its allow and deny.
+func (l *Loop) lets(lis *Listener, client netip.Addr) bool {
+	if g := lis.Guard; g != nil && !g.admits(client) {
+		l.srv.refuse(&l.srv.denied, l.now)
+		return false
+	}
+	return true
 }
 
 // refuse counts a connection that was closed when it had been accepted, and says so in the process log at most once in

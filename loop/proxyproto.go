@@ -114,7 +114,13 @@ func (s *session) takeProxyHeader(n int, h *proxyproto.Header, now Time) bool {
 	switch {
 	case h.Local: // the proxy speaks for itself
 	case h.Family == proxyproto.FamilyNone:
-		s.behind = nil // a client that is not the proxy, whoever it is: nothing that it says of others is believed
+		// A client that is not the proxy, whoever it is: nothing that it says of others is believed. So its requests are
+		// not judged one by one any more, and the connection is, by the only address that there is.
+		s.behind = nil
+		if !s.l.lets(s.listener, s.remote) {
+			s.close()
+			return false
+		}
 	case !s.takeClient(h):
 		s.close()
 		return false

@@ -408,6 +408,40 @@ func TestTheClientOfAProxyHeaderIsJudgedAsIfItHadConnected(t *testing.T) {
 	}
 }
 
+// TestWhoAProxyDoesNotNameIsJudgedAsIfTheProxyWereAClient: it may be anybody, so that whom a listener takes does not get
+// easier for who has no name.
+func TestWhoAProxyDoesNotNameIsJudgedAsIfTheProxyWereAClient(t *testing.T) {
+	const unspec = "\r\n\r\n\x00\r\nQUIT\n\x21\x00\x00\x00"
+	for name, test := range map[string]struct {
+		guard Guard
+		taken bool
+	}{
+		"it is not allowed": {Guard{Allow: addrs("203.0.113.0/24")}, false},
+		"it is denied":      {Guard{Deny: addrs("127.0.0.1/32")}, false},
+		"it is allowed":     {Guard{Allow: addrs("127.0.0.1/32")}, true},
+		"others are denied": {Guard{Deny: addrs("203.0.113.0/24")}, true},
+	} {
+		for _, h := range []string{"PROXY UNKNOWN\r\n", unspec} {
+			t.Run(fmt.Sprintf("%s, %q", name, h), func(t *testing.T) {
+				tr := newTrace(t)
+				o := tr.origin()
+				o.echo("X-Forwarded-For: ")
+				p := tr.proxy(setup{with: believing(ProxyRequired, func(plan *Plan) { plan.Listeners[0].Guard = &test.guard })}, o)
+				c := p.dial()
+				c.send(h + "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n")
+				if test.taken {
+					c.want(200, "X-Forwarded-For: 203.0.113.7, 127.0.0.1")
+					return
+				}
+				if got := c.wantGone(); got != "" {
+					t.Errorf("got %q", got)
+				}
+				o.wantNobody()
+			})
+		}
+	}
+}
+
 func TestRequestsOfAProxyHeadersClientAreLimited(t *testing.T) {
 	tr := newTrace(t)
 	o := tr.origin()
