@@ -50,7 +50,7 @@ type exchange struct {
 	down    pump // response body
 
 	persistent  bool // the client's connection may be kept, as far as request and answers say
-	waitsFor100 bool // the client holds the body back until it hears 100 (RFC 9110, 10.1.1)
+	waitsFor100 bool // the client may hold the body back until it hears 100 (RFC 9110, 10.1.1)
 	held        bool // the whole request, as far as it was read, is still in session.in: it can be sent again
 	fresh       bool // the next attempt does not use a pooled connection
 	resent      bool // the request has been sent a second time, which is done once

@@ -193,6 +193,36 @@ func TestAFinalAnswerInsteadOfContinueEndsTheConnection(t *testing.T) {
 	})
 }
 
+// TestWhateverExpectSaysAFinalAnswerInsteadOfTheBodyEndsTheConnection: who finds 100-continue in it waits, and sends its next
+// request where the body would be.
+func TestWhateverExpectSaysAFinalAnswerInsteadOfTheBodyEndsTheConnection(t *testing.T) {
+	for _, expect := range []string{
+		"Expect: 100-continue, x=1",
+		"Expect: x=1\r\nExpect: 100-continue",
+		"Expect: y 100-continue",
+		"Expect: 100-continue;q=1",
+		"Expect:\r\nExpect: 100-CONTINUE",
+	} {
+		t.Run(expect, func(t *testing.T) {
+			tr := newTrace(t)
+			o := tr.origin()
+			p := tr.proxy(setup{}, o)
+			c := p.dial()
+			c.send("POST / HTTP/1.1\r\nHost: a\r\n" + expect + "\r\nContent-Length: 1000\r\n\r\n")
+			x := o.accept()
+			x.wantHead()
+			x.send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+			if res := c.wantTo("POST", 417, "no"); !res.Close {
+				t.Error("the connection is kept, and whatever comes next is taken for the body")
+			}
+			c.send(get("/smuggled"))
+			c.wantEnd()
+			x.wantGone()
+			o.wantNobody()
+		})
+	}
+}
+
 // TestHintsAreNoContinue: a client that waits for 100 still does behind a 103, and its next request is not the body.
 func TestHintsAreNoContinue(t *testing.T) {
 	tr := newTrace(t)

@@ -25,7 +25,7 @@ func (s *session) ponged() {
 // without it, to whichever server is next.
 func (s *session) refusesPing(now Time) bool {
 	x := s.x
-	if x.res.Status != 417 || s.expects100() {
+	if x.res.Status != 417 || s.expects() {
 		return false
 	}
 	if !s.reserve(now) {
@@ -42,5 +42,5 @@ func (s *session) refusesPing(now Time) bool {
 // expectsNothing reports whether an interim response is for us alone: we have asked for it, and the client has not
 // (RFC 9110, 15.2).
 func (s *session) expectsNothing(r *httpparse.Response) bool {
-	return s.x.pinging && r.Status == 100 && !s.expects100()
+	return s.x.pinging && r.Status == 100 && !s.expects()
 }

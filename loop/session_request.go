@@ -137,7 +137,7 @@ func (s *session) startBody() {
 	x.bytesIn = int64(x.head)
 	x.up.start(x.reqBody, x.reqBody.Kind == httpparse.BodyChunked)
 	x.held = true
-	x.waitsFor100 = s.expects100() && !x.up.done && s.in.len() == 0
+	x.waitsFor100 = s.expects() && !x.up.done && s.in.len() == 0
 	s.req, s.res = halfBody, halfHead
 	if x.up.done {
 		s.req = halfDone
@@ -210,18 +210,13 @@ func (s *session) incoming(path []byte) remap.Incoming {
 	return in
 }
 
-// expects100 reports whether the client waits for an interim response before it sends the body
-// (RFC 9110, 10.1.1). A server ignores that of an HTTP/1.0 client, and so do we.
-func (s *session) expects100() bool {
+// expects reports whether the client may wait for an interim response before it sends the body (RFC 9110, 10.1.1).
+// A server ignores that of an HTTP/1.0 client, and so do we. What Expect says does not matter: 100-continue may stand in a
+// list, in a second field, or behind something that a reader before us has skipped.
+func (s *session) expects() bool {
 	req := &s.x.req
-	if !req.Seen.Has(httpparse.FieldExpect) || req.Version < httpparse.HTTP11 {
-		return false
-	}
-	v, _ := req.Lookup(httpparse.FieldExpect)
-	return bytes.EqualFold(v.Of(s.in.b), expect100)
+	return req.Seen.Has(httpparse.FieldExpect) && req.Version >= httpparse.HTTP11
 }
-
-var expect100 = []byte("100-continue")
 
 // readBody returns what is there of the request body: what has been read already, else what can be read
 // now. An empty window without a fault means that there is nothing yet.
