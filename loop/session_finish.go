@@ -33,7 +33,7 @@ func (s *session) answer(f fault, now Time) bool {
 	}
 	// Who is refused by a guard is refused before it is known whether there could have been a tunnel.
 	upgrade := x.kind == tunnelUpgrade || (f == faultDenied || f == faultRate) && x.up.done && x.req.Seen.Has(httpparse.FieldUpgrade)
-	if x.req.Method == httpparse.MethodConnect || upgrade && s.in.len() > 0 {
+	if x.req.Method == httpparse.MethodConnect || upgrade && s.sentMore() {
 		// A client that was sure of its tunnel has sent bytes for it: they are not the next request.
 		x.persistent = false
 	}

@@ -329,7 +329,7 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 			x.persistent = false
 		}
 	}
-	if x.kind == tunnelUpgrade && s.in.len() > 0 {
+	if x.kind == tunnelUpgrade && s.sentMore() {
 		// The client was sure of the switch. What it has sent behind the request may be anything.
 		x.persistent = false
 	}

@@ -70,6 +70,12 @@ func protocols(buf []byte, h *httpparse.Head) func(yield func([]byte) bool) {
 
 var comma = []byte(",")
 
+// sentMore reports whether the client has sent anything behind its request, which may not have been read yet; or has ended
+// its side.
+func (s *session) sentMore() bool {
+	return s.in.len() > 0 || s.client.readable && !s.client.quiet()
+}
+
 // askedProtocols returns the value of the Upgrade field that the server gets: what the client asks for and the route
 // allows, in the client's order. It lasts until the next call.
 func (s *session) askedProtocols() []byte {

@@ -257,6 +257,27 @@ func TestWhatWasSentForATunnelThatWasRefusedIsNoRequest(t *testing.T) {
 	}
 }
 
+// TestWhatHasComeForATunnelIsNoRequestWhereverItIs: it came while the server was asked, and nobody has read it yet.
+func TestWhatHasComeForATunnelIsNoRequestWhereverItIs(t *testing.T) {
+	for _, answer := range []string{"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "nonsense\r\n\r\n"} {
+		tr := newTrace(t)
+		o := tr.origin()
+		p := tr.proxy(setup{upgrade: anyProtocol}, o)
+		c := p.dial()
+		c.send(handshake)
+		x := o.accept()
+		x.wantHead()
+		c.send(get("/smuggled")) // on loopback it is in the proxy's socket when this returns, and so before the answer
+		x.send(answer)
+		res, _, err := c.readResponse("GET")
+		if err != nil || res.StatusCode < 400 || !res.Close {
+			t.Fatalf("got %v, %v, want an error and the end", res, err)
+		}
+		c.wantEnd()
+		o.wantNobody()
+	}
+}
+
 func TestConnectIsAnsweredWhenAServerIsConnected(t *testing.T) {
 	tr := newTrace(t)
 	o := tr.origin()
