@@ -164,6 +164,37 @@ servers = ["10.0.0.1"]
 	}
 }
 
+// TestADotOfAPatternIsAnyCharacter: a path can have each of them, encoded, and would get past a route that excludes what is
+// below a path.
+func TestADotOfAPatternIsAnyCharacter(t *testing.T) {
+	plan := parseOK(t, `
+[[listener]]
+address = ":80"
+[[route]]
+pattern = '^/admin/(.*)$'
+exclude = true
+[[route]]
+backend = "app"
+[route.not]
+pattern = '(?i)^/private/.+$'
+[backend.app]
+servers = ["10.0.0.1"]
+`, nil)
+	for path, want := range map[string]int{
+		"/admin/x": 0, "/admin/\n": 0, "/admin/x\ny": 0, "/admin/\r\n": 0, "/admin/\xff": 0,
+		"/Private/x": -1, "/private/\n": -1, "/private/\nx": -1,
+		"/public/\n": 1,
+	} {
+		got, ok := plan.Table.Match(&remap.Incoming{Path: []byte(path), Req: &httpparse.Request{}})
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: got route %d, want %d", path, got, want)
+		}
+	}
+}
+
 func TestTheClosestTimeoutIsInForce(t *testing.T) {
 	// Every place that may have a timeout gives it another value, so that the value says where it came from.
 	plan := parseOK(t, `

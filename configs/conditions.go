@@ -118,12 +118,12 @@ func (v validator) conditions(c conditions) remap.Rule {
 		}
 	}
 	if p := c.pattern; p.given && p.ok {
-		pattern, err := regexp.Compile(p.v)
-		if err != nil {
-			v.value(p.place, "%s is not a regular expression: %s (RE2 syntax: no look-around, no back-references)",
-				quoted(p.v), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		if _, err := regexp.Compile(p.v); err != nil {
+			v.value(p.place, "%s", badPattern(p.v, err))
+		} else {
+			// A path may have a line feed, encoded, and an expression for all that is below /admin is to find that, too.
+			rule.Pattern = regexp.MustCompile("(?s)" + p.v)
 		}
-		rule.Pattern = pattern
 	}
 	if v.notEmpty(*c.methods, "method") {
 		for _, m := range c.methods.v {
