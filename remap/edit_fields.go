@@ -112,8 +112,8 @@ func (t *Trip) appendResponseFields(dst, buf []byte, r *httpparse.Response, drop
 }
 
 // FilterTrailer takes those fields out of a trailer section that edits have to do with, in either direction: what the
-// head must not say, or says differently, must not come behind the body. Nor must what is the same name to CGI, since
-// underscores pass in trailers. It works in place.
+// head must not say, or says differently, must not come behind the body. Nor must what is the same name to CGI. It works in
+// place.
 func (t *Trip) FilterTrailer(buf []byte, fields []httpparse.Field) []httpparse.Field {
 	kept := fields[:0]
 	for _, f := range fields {
@@ -125,22 +125,31 @@ func (t *Trip) FilterTrailer(buf []byte, fields []httpparse.Field) []httpparse.F
 	return kept
 }
 
-// concerns reports whether there are edits for the fields of a name, with dashes or underscores.
+// concerns reports whether there are edits for the fields of a name, whatever its punctuation.
 func (s *side) concerns(name []byte) bool {
 	for i := range s.fields {
 		if equalDashed(name, s.fields[i].name) {
 			return true
 		}
 	}
-	for _, p := range s.prefixes {
-		if len(name) >= len(p) && equalDashed(name[:len(p)], p) {
+	return s.removesPrefix(name)
+}
+
+// isPunctuation tells the characters of a name that CGI makes underscores of, but for the dash.
+func isPunctuation(c byte) bool {
+	return c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
+}
+
+func hasPunctuation(name []byte) bool {
+	for _, c := range name {
+		if isPunctuation(c) {
 			return true
 		}
 	}
 	return false
 }
 
-// equalDashed is equalName with underscores of the field's name taken for dashes.
+// equalDashed is equalName with punctuation of the field's name taken for dashes.
 func equalDashed(name []byte, lower string) bool {
 	if len(name) != len(lower) {
 		return false
@@ -149,7 +158,7 @@ func equalDashed(name []byte, lower string) bool {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c |= 0x20
-		case c == '_':
+		case isPunctuation(c):
 			c = '-'
 		}
 		if c != lower[i] {

@@ -153,6 +153,9 @@ type side struct {
 	prefixes []string // of names that are removed, in lower case
 	lines    []FieldLine
 	own      bool // the proxy adds fields of its own
+	// punctuation: what is removed is so with whatever punctuation its name comes. CGI, and servers that do as it does, make one
+	// variable of X-User, X_User and X.User.
+	punctuation bool
 }
 
 // removed is what becomes of a field that one of side.prefixes is for.
@@ -236,6 +239,7 @@ func (e *Edits) compileRequest() {
 		e.keep = xForwarded
 	}
 	s := &e.request
+	s.punctuation = true
 	s.own = o.XForwarded == ForwardOverwrite || o.Forwarded != 0 || o.Via == ViaOn || o.Via == ViaFull || o.RequestID != ""
 	if len(o.MapURLPath) > 0 || len(o.MapHostRequest) > 0 {
 		s.field("destination").content = uriContent
@@ -346,7 +350,30 @@ func (s *side) find(name []byte) *fieldEdit {
 			return &removed
 		}
 	}
+	if s.punctuation && hasPunctuation(name) && s.removes(name) {
+		return &removed
+	}
 	return nil
+}
+
+// removes reports whether fields of a name are removed, with dashes in place of other punctuation.
+func (s *side) removes(name []byte) bool {
+	for i := range s.fields {
+		if f := &s.fields[i]; f.remove && equalDashed(name, f.name) {
+			return true
+		}
+	}
+	return s.removesPrefix(name)
+}
+
+// removesPrefix reports whether it is because of how the name begins.
+func (s *side) removesPrefix(name []byte) bool {
+	for _, p := range s.prefixes {
+		if len(name) >= len(p) && equalDashed(name[:len(p)], p) {
+			return true
+		}
+	}
+	return false
 }
 
 // NeedsLocal reports whether Trip.Local is used, which may take a system call to find out.

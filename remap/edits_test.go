@@ -499,7 +499,7 @@ func TestNoEdits(t *testing.T) {
 
 func TestTrailersAreEditedToo(t *testing.T) {
 	e := NewEdits(EditOptions{Request: FieldEdits{Remove: []string{"X-User", "X-Team-*"}}})
-	section := []byte("X_Team_Role: root\r\nX-user: root\r\nX_User: root\r\nX-Sum: 1\r\n\r\n") // one name to CGI
+	section := []byte("X_Team_Role: root\r\nX-user: root\r\nX_User: root\r\nX.User: root\r\nX-Sum: 1\r\n\r\n") // one name to CGI
 	fields, _, err := httpparse.ParseTrailer(section, 0, make([]httpparse.Field, 0, 8))
 	if err != nil {
 		t.Fatal(err)
@@ -507,6 +507,23 @@ func TestTrailersAreEditedToo(t *testing.T) {
 	x := Trip{Edits: e}
 	if got := string(AppendTrailer(nil, section, x.FilterTrailer(section, fields))); got != "X-Sum: 1\r\n\r\n" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestNoPunctuationSavesWhatIsRemoved: a server that passes fields as variables would find the client's beside ours.
+func TestNoPunctuationSavesWhatIsRemoved(t *testing.T) {
+	x := exchange{t: t, host: "a", o: EditOptions{
+		RequestID: "X-Request-Id",
+		Request: FieldEdits{
+			Set:        []FieldLine{{"X-Real-IP", template(t, "1.2.3.4")}},
+			Remove:     []string{"X-User", "X-Team-*", "Under_Score"},
+			Substitute: []RewriteRule{{Name: "X-Sub", Pattern: regexp.MustCompile("root"), Value: template(t, "b")}},
+		},
+	}}
+	x.send("GET /", "X.Real.IP: root", "x~real-ip: root", "X.User: root", "X!USER: root", "X.Team.Role: root", "X-Team+x: root",
+		"X.Request.Id: root", "X.Sub: kept", "X.Users: kept", "XUser: kept", "Under-Score: kept")
+	if strings.Contains(x.reqText, "root") || strings.Count(x.reqText, ": kept\r\n") != 4 || !strings.Contains(x.reqText, "X-Real-IP: 1.2.3.4\r\n") {
+		t.Errorf("got %q", x.reqText)
 	}
 }
 
