@@ -194,11 +194,17 @@ func (s *session) rateKey(r *Rate) uint64 {
 		}
 		return t.ofBytes(lower)
 	case RateByField:
+		var value []byte
+		lines := 0
 		for i := range x.req.Fields {
 			f := &x.req.Fields[i]
 			if f.Name.Len() == len(r.Field) && bytes.EqualFold(f.Name.Of(head), r.Field) {
-				return t.ofBytes(f.Value.Of(head))
+				value = f.Value.Of(head)
+				lines++
 			}
+		}
+		if lines == 1 { // which of several the server goes by, nobody knows
+			return t.ofBytes(value)
 		}
 	}
 	return t.ofAddr(s.clientIP())

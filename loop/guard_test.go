@@ -255,6 +255,8 @@ func TestRequestsAboveTheRateAreRefused(t *testing.T) {
 		{"by host", limit(RateByHost, ""), request("a.example", "1"), request("A.Example", "2"), request("b.example", "1"), "127.0.0.2", "127.0.0.1"},
 		{"by field", limit(RateByField, "x-key"), request("a", "1"), request("b", "1"), request("a", "2"), "127.0.0.2", "127.0.0.1"},
 		{"by client, without the field", limit(RateByField, "x-other"), request("a", "1"), request("b", "2"), request("a", "1"), "127.0.0.1", "127.0.0.2"},
+		// A server that goes by the last one would be asked as often as there are others to put before it.
+		{"by client, with the field twice", limit(RateByField, "x-key"), request("a", "1\r\nX-Key: 2"), request("a", "3\r\nX-Key: 2"), request("a", "1\r\nX-Key: 2"), "127.0.0.1", "127.0.0.2"},
 	}
 	for _, test := range tests {
 		for _, onRoute := range []bool{false, true} {

@@ -31,7 +31,8 @@ const (
 	RateByClient RateKey = iota
 	// RateByHost counts the requests for each host.
 	RateByHost
-	// RateByField counts the requests with each value of a field. A request without it counts for its client.
+	// RateByField counts the requests with each value of a field. A request without it, or with several, counts
+	// for its client.
 	RateByField
 )
 
