@@ -33,6 +33,9 @@ type endpoint struct {
 	// failing: the kernel reported an error condition; pendingError tells whether it is one.
 	failing bool
 	eof     bool // the peer's FIN has been read
+	// doubtful: the kernel may have kept an error to itself, and what reads like the peer's FIN may be a reset. See
+	// flushPipe.
+	doubtful bool
 }
 
 // latch notes an event.
@@ -65,8 +68,7 @@ func (e *endpoint) recv(b []byte) (int, syscall.Errno) {
 			}
 			return n, 0
 		case errno == 0:
-			e.eof, e.readable = true, false
-			return 0, 0
+			return 0, e.end()
 		case errno == syscall.EAGAIN:
 			e.readable, e.hup = false, false
 			return 0, 0
@@ -76,6 +78,16 @@ func (e *endpoint) recv(b []byte) (int, syscall.Errno) {
 			return 0, errno
 		}
 	}
+}
+
+// end notes that there is nothing more to read, which is the peer's FIN unless an error says otherwise.
+func (e *endpoint) end() syscall.Errno {
+	e.readable = false
+	if e.doubtful && !finCame(e.fd) {
+		return syscall.ECONNRESET
+	}
+	e.eof = true
+	return 0
 }
 
 // waiting reports whether bytes are accepted for sending that the kernel has not taken yet.

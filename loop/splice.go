@@ -167,8 +167,7 @@ func (e *endpoint) spliceFrom(q *pipe, n int64) (int, syscall.Errno) {
 			q.n = got
 			return got, 0
 		case errno == 0:
-			e.eof, e.readable = true, false
-			return 0, 0
+			return 0, e.end()
 		case errno == syscall.EAGAIN:
 			e.readable, e.hup = false, false
 			return 0, 0
@@ -201,6 +200,10 @@ func (e *endpoint) flushPipe(l *Loop) (moved bool, errno syscall.Errno) {
 		case syscall.EINTR:
 		default:
 			e.writable = false
+			// A splice sends in portions. A reset that arrives between two of them is what the second one fails with, and
+			// the call says how much the first one has sent: the error is gone, and what comes next is told EPIPE, as
+			// behind a FIN.
+			e.doubtful = moved && errno == syscall.EPIPE
 			return moved, errno
 		}
 	}

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"os"
 	"syscall"
@@ -44,6 +45,25 @@ func pendingError(fd int) syscall.Errno {
 		return err.(syscall.Errno)
 	}
 	return syscall.Errno(v)
+}
+
+// finCame reports whether the peer of a connection that has nothing more to read has sent its FIN, rather than nothing but a
+// reset that somebody else was told of. With TCP_INQ, the kernel counts a FIN that has come as a byte to be read for ever.
+func finCame(fd int) bool {
+	if unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_INQ, 1) != nil {
+		return true // not TCP, or older than Linux 4.18
+	}
+	var b [1]byte
+	control := make([]byte, unix.CmsgSpace(4))
+	_, n, _, _, err := unix.Recvmsg(fd, b[:], control, unix.MSG_DONTWAIT)
+	if err != nil {
+		return false
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:n])
+	if err != nil || len(messages) != 1 || messages[0].Header.Type != unix.TCP_CM_INQ {
+		panicf("loop: TCP_INQ: %v, %v", messages, err)
+	}
+	return binary.NativeEndian.Uint32(messages[0].Data) > 0
 }
 
 // sysUnsent returns how many bytes that the kernel has accepted for a socket the peer has not acknowledged.
