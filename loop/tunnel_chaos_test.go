@@ -156,6 +156,7 @@ func (w *tunnelWay) chaos(t *testing.T, seed uint64, s setup) {
 	tr := newTrace(t)
 	o := w.origin(tr)
 	w.set(&s)
+	s.with = asksWhoIsSilent
 	p := tr.proxy(s, o)
 	pairs := make([]*tunnelPair, workers*connections)
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -173,6 +174,7 @@ func (w *tunnelWay) chaos(t *testing.T, seed uint64, s setup) {
 		}
 	}
 	o.serve(func(x *peer) error {
+		x.askWhenSilent()
 		var id [4]byte
 		if w.answer != "" {
 			if _, err := x.readHead(); err != nil {
@@ -203,9 +205,14 @@ func (w *tunnelWay) chaos(t *testing.T, seed uint64, s setup) {
 		wait()
 	}
 	tr.eventually("tunnels stay", func() bool { return p.open() == 0 })
-	whole := 0
+	whole, unheard := 0, 0
 	for _, pair := range pairs {
 		if !pair.client.proper() {
+			select {
+			case <-pair.served:
+			default:
+				unheard++
+			}
 			continue
 		}
 		<-pair.served // its number has arrived, so it was served
@@ -220,8 +227,27 @@ func (w *tunnelWay) chaos(t *testing.T, seed uint64, s setup) {
 	if n := p.buffers(); n != 0 {
 		t.Errorf("%d buffers are in use when all have left", n)
 	}
-	if got := len(p.records()); got != len(pairs) {
-		t.Errorf("%d records of %d tunnels", got, len(pairs))
+	// A client that is fast to reset may be gone before the last packet of the handshake has arrived, if it was dropped and
+	// had to be sent again. Then there never was a connection.
+	if got := len(p.records()); got > len(pairs) || got < len(pairs)-unheard {
+		t.Errorf("%d records of %d tunnels, of which %d were reset before the server heard of them", got, len(pairs), unheard)
+	}
+}
+
+// asksWhoIsSilent sets what notices that a reset was lost. It is one packet, which nobody sends again, and a kernel that is
+// busy drops packets of the loopback as well; who only listens would wait for ever.
+func asksWhoIsSilent(plan *Plan) {
+	options := []SocketSetting{set(SocketKeepAlive, 1), set(SocketKeepAliveIdle, 1), set(SocketKeepAliveInterval, 1)}
+	plan.Listeners[0].Socket = options
+	for _, s := range plan.Backends[0].Servers {
+		s.Socket = &BackendSocket{Settings: options}
+	}
+}
+
+// askWhenSilent does the same for a side.
+func (c *peer) askWhenSilent() {
+	if t, ok := c.Conn.(*net.TCPConn); ok {
+		t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 20})
 	}
 }
 
@@ -235,6 +261,7 @@ func (w *tunnelWay) chaosClient(p *proxy, pair *tunnelPair, id int) error {
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(2 * patience))
 	c := newPeer(p.tr, "client", conn)
+	c.askWhenSilent()
 	if _, err := c.Write(binary.BigEndian.AppendUint32([]byte(w.ask), uint32(id))); err != nil {
 		return err
 	}
