@@ -86,7 +86,7 @@ type session struct {
 	req, res   half
 	queued     bool  // on the run list
 	polls      int   // in stageLinger, before a reset: how often it was asked what the client has to take
-	unsent     int64 // in stageLinger: what the client had not acknowledged when its time was last up; 0: it never was
+	unsent     int64 // what a side that is lingered for had not acknowledged when its time was last up; 0: it never was
 	aborted    bool  // close by a reset: nothing else shows an HTTP/1.0 client that its answer was cut
 	addr       [45]byte
 	turn       turn
@@ -307,7 +307,7 @@ func (s *session) expire(now Time) {
 		return
 	}
 	switch {
-	case s.stage == stageLinger && (s.aborted && s.delivers() || !s.aborted && s.stillTakes()):
+	case s.stage == stageLinger && (s.aborted && s.delivers() || !s.aborted && s.stillTakes(&s.client)):
 		s.stageSince = now
 		at, _ = s.deadline()
 		s.l.arm(&s.timer, at)

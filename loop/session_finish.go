@@ -318,18 +318,21 @@ func (s *session) delivers() bool {
 		return true
 	}
 	s.polls = 0
-	return s.stillTakes()
+	return s.stillTakes(&s.client)
 }
 
-// stillTakes is asked when the time to linger is up: it reports whether the client has yet to take bytes that the kernel
-// holds for it, and has taken some, at the rate that it is held to. Closing now would destroy them: bytes that nobody
-// has read make it a reset.
-func (s *session) stillTakes() bool {
+// stillTakes is asked when the time to linger is up: it reports whether e has yet to take bytes that the kernel
+// holds for it, and has taken some, a client at the rate that it is held to. Closing now would destroy them: bytes that
+// nobody has read make it a reset.
+func (s *session) stillTakes(e *endpoint) bool {
 	before := s.unsent
-	s.unsent = sysUnsent(s.client.fd)
+	s.unsent = sysUnsent(e.fd)
 	if s.unsent == 0 || before == 0 {
 		return s.unsent > 0
 	}
-	least := max(s.l.plan.Limits.ClientRate*int64(lingerTime/time.Second), 1)
+	least := int64(1)
+	if e == &s.client {
+		least = max(s.l.plan.Limits.ClientRate*int64(lingerTime/time.Second), 1)
+	}
 	return before-s.unsent >= least
 }

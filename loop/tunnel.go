@@ -31,7 +31,8 @@ type tunnel struct {
 	fields   [len(quotedFields)]httpparse.Field
 	up, down flow
 	movedAt  Time // the last time that bytes moved, either way
-	// lingersSince is when all that was left to do was to wait for the end of a side that takes no more; 0: not yet.
+	// lingersSince is since when all that is left to do is to wait for the end of a side whose bytes nobody takes any more;
+	// 0: not yet.
 	lingersSince Time
 }
 
@@ -315,11 +316,17 @@ func (s *session) tunnelDeadline() (Time, fault) {
 
 // expireTunnel ends a tunnel that has been silent for too long.
 func (s *session) expireTunnel(f fault, now Time) {
-	if s.t.lingersSince != 0 {
+	t := s.t
+	switch {
+	case t.lingersSince == 0:
+		s.cutTunnel(f, now)
+	case t.down.state == flowDone && s.stillTakes(&s.client), t.up.state == flowDone && s.stillTakes(&s.origin.endpoint):
+		t.lingersSince = now
+		at, _ := s.deadline()
+		s.l.arm(&s.timer, at)
+	default:
 		s.endTunnel(f, now)
-		return
 	}
-	s.cutTunnel(f, now)
 }
 
 // cutTunnel ends a tunnel before its sides have ended it, and lets both see that: by a reset.

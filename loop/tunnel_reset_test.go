@@ -103,3 +103,66 @@ func TestAResetOfASideThatBothHaveEndedDoesNotLoseWhatItSent(t *testing.T) {
 		}
 	})
 }
+
+func TestWhoIsSlowToTakeTheLastBytesGetsThemThoughItSendsOn(t *testing.T) {
+	// One side has ended properly and is gone. The other one sends on, so that closing its connection would be a reset,
+	// and has yet to take what the kernel holds for it.
+	eachTunnel(t, func(t *testing.T, w *tunnelWay) {
+		if w.unix {
+			t.Skip("what a unix socket has been sent is with the receiver already")
+		}
+		for _, first := range []string{"client", "server"} {
+			t.Run(first, func(t *testing.T) {
+				tr := newTrace(t)
+				p, c, x := w.start(tr, setup{record: "$end"})
+				a, b, end := c, x, "client_abort"
+				if first == "server" {
+					a, b, end = x, c, "backend_error"
+				}
+				text := letters(150_000)
+				b.Conn.(*net.TCPConn).SetReadBuffer(20_000)
+				a.send(text)
+				a.closeWrite()
+				tr.eventually("the end is not passed on", func() bool {
+					done := false
+					p.onLoops(func(l *Loop) {
+						t := l.sessions.next.t
+						done = t.up.state == flowDone || t.down.state == flowDone
+					})
+					return done
+				})
+				a.Close()
+				tr.eventually("the tunnel does not linger", func() bool {
+					lingers := false
+					b.send("more")
+					p.onLoops(func(l *Loop) { lingers = l.sessions.next.t.lingersSince != 0 })
+					return lingers
+				})
+				timeIsUp := func() (open bool) {
+					p.onLoops(func(l *Loop) {
+						s := l.sessions.next
+						if s == &l.sessions {
+							return
+						}
+						s.t.lingersSince = 1
+						s.expire(l.now)
+						open = s.stage == stageTunnel
+					})
+					return open
+				}
+				if !timeIsUp() {
+					t.Error("it is closed with bytes that have not been taken")
+				}
+				b.wantBytes(text[:100_000])
+				b.send("more")
+				if !timeIsUp() {
+					t.Error("it is closed while they are being taken")
+				}
+				b.wantBytes(text[100_000:])
+				b.wantEnd()
+				tr.eventually("it stays though all has been taken", func() bool { return !timeIsUp() })
+				p.wantRecords(end)
+			})
+		}
+	})
+}
