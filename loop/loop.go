@@ -263,10 +263,14 @@ func (l *Loop) arm(t *timer, deadline Time) {
 
 // ticker is the timerfd that drives a loop's wheel. It is set only when the wheel's next due time becomes
 // earlier than what it is set to, and when it has gone off.
+//
+// The wheel is turned in the next turn of the loop. A loop that was kept from running, as everything on the machine may be,
+// finds deadlines that have passed beside what they wait for, in any order: what has come goes first.
 type ticker struct {
 	endpoint
-	l  *Loop
-	at Time // what it is set to; never: not set
+	l      *Loop
+	at     Time // what it is set to; never: not set
+	queued bool // on the run list: it is set when the wheel has been turned
 }
 
 func (t *ticker) open(l *Loop) error {
@@ -282,7 +286,7 @@ func (t *ticker) open(l *Loop) error {
 func (t *ticker) close() { sysClose(t.fd) }
 
 func (t *ticker) set(at Time) {
-	if at >= t.at {
+	if at >= t.at || t.queued {
 		return
 	}
 	t.at = at
@@ -294,10 +298,18 @@ func (t *ticker) set(at Time) {
 	}
 }
 
-// ready turns the wheel. The timerfd is never read: edge-triggered, each expiry is an event of its own.
+// ready has the wheel turned. The timerfd is never read: edge-triggered, each expiry is an event of its own.
 func (t *ticker) ready(*endpoint) {
-	t.at = never
+	if !t.queued {
+		t.queued = true
+		t.l.runs.add(t)
+	}
+}
+
+// resume turns the wheel.
+func (t *ticker) resume() {
 	t.l.timers.advance(t.l.now, turnTimers)
+	t.at, t.queued = never, false
 	if next := t.l.timers.next(); next != never {
 		t.set(next)
 	}
