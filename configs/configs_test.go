@@ -247,6 +247,17 @@ func TestWarnings(t *testing.T) {
 			[]string{"f:11:3: route[1]: is never reached: route[0] takes every request that it would match (f:7:3)"},
 		},
 		{
+			"a sock listener's backend with what is for requests",
+			"[[listener]]\naddress = \":80\"\nprotocol = \"sock\"\nbackend = \"app\"\n" + backend +
+				"balance = \"ewma\"\nfail_on_status = [\"503\"]\nping = \"1s\"\nretry_on = [\"connect\", \"502-504\"]\n",
+			[]string{
+				`f:7:11: backend.app.balance: "ewma" goes by requests under way alone: only sock listeners lead to this backend, and they parse nothing, so that there is no latency to measure: "random" says the same`,
+				"f:8:18: backend.app.fail_on_status: has no effect: only sock listeners lead to this backend, and they parse nothing",
+				"f:9:8: backend.app.ping: has no effect: only sock listeners lead to this backend, and they parse nothing",
+				`f:10:24: backend.app.retry_on[1]: "502-504" has no effect: only sock listeners lead to this backend, and they parse nothing`,
+			},
+		},
+		{
 			"client without a limit",
 			"[timeouts]\nclient_idle = \"0s\"\nresponse = \"0\"\n" + rest,
 			[]string{"f:2:15: timeouts.client_idle: without a limit, a client that falls silent holds its connection for ever"},

@@ -545,7 +545,11 @@ func (v validator) nothingUnused() {
 	}
 	for i, b := range v.f.Backends.items {
 		isItsOwn := func(l *listener) bool { return l.Backend.ok && l.Backend.v == v.f.Backends.names[i] }
-		if !used[i] && !slices.ContainsFunc(v.f.Listeners.items, isItsOwn) {
+		switch {
+		case used[i]:
+		case slices.ContainsFunc(v.f.Listeners.items, isItsOwn):
+			v.nothingOfRequests(b)
+		default:
 			v.warn(b.place, "no route leads to this backend")
 		}
 	}
@@ -553,6 +557,30 @@ func (v validator) nothingUnused() {
 		if !routed[i] && len(v.f.Routes.items) > 0 && l.Protocol.v == "http" {
 			v.warn(l.place, "no route takes requests of this listener: all of them get 404")
 		}
+	}
+}
+
+// nothingOfRequests warns of what a backend has for requests, where only sock listeners lead to it.
+func (v validator) nothingOfRequests(b *backend) {
+	const raw = "only sock listeners lead to this backend, and they parse nothing"
+	for _, x := range []struct {
+		given bool
+		place
+	}{
+		{b.FailOnStatus.given, b.FailOnStatus.place},
+		{b.Ping.given, b.Ping.place},
+	} {
+		if x.given {
+			v.warn(x.place, "has no effect: %s", raw)
+		}
+	}
+	for _, on := range b.RetryOn.v {
+		if on.v != "" && strings.Trim(on.v, "0123456789-") == "" {
+			v.warn(on.place, "%s has no effect: %s", quoted(on.v), raw)
+		}
+	}
+	if b.Balance.v == "ewma" {
+		v.warn(b.Balance.place, `"ewma" goes by requests under way alone: %s, so that there is no latency to measure: "random" says the same`, raw)
 	}
 }
 
