@@ -328,7 +328,7 @@ func (s *session) waitAt(p *place, server int, now Time) bool {
 		return true
 	case pool.Refused:
 		x.limit = nil
-		return s.fail(faultQueueFull, now)
+		return s.waitedInVain(faultQueueFull, now)
 	default: // Nowhere
 		x.limit = nil
 		if s.mayAwait(now) {
@@ -486,19 +486,19 @@ func (s *session) called(m letter, now Time) {
 	s.step(now)
 }
 
-// waitedInVain ends a wait that has been long enough. Who has waited for a server of its own may have another one that has
-// room.
-func (s *session) waitedInVain(f fault, now Time) {
+// waitedInVain ends a wait that has been long enough, or that there is no room for in the queue. Who has waited for a server of
+// its own may have another one that has room.
+func (s *session) waitedInVain(f fault, now Time) bool {
 	x := s.x
 	if !x.picked {
-		s.fail(f, now)
-		return
+		return s.fail(f, now)
 	}
 	s.giveBack(balance.OutcomeNeutral, false)
 	x.fault = f // what becomes of the request if there is none
 	x.tried.Add(x.target)
 	x.backend.Group.AddFull(&x.tried)
 	s.setStage(stagePick, now)
+	return true
 }
 
 // readmit puts a connection into the pool that was on its way to another loop, or to somebody who has left. It is

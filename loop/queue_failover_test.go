@@ -122,3 +122,75 @@ func TestWhoHasWaitedForItsServerInVainGoesToOneWithRoom(t *testing.T) {
 		}
 	}
 }
+
+// A queue in which nobody else may wait is no reason to refuse a request that another server has room for, either.
+func TestWhoHasNoPlaceInTheQueueGoesToAServerWithRoom(t *testing.T) {
+	const session = "GET / HTTP/1.1\r\nHost: a.example\r\nX-Route: a\r\n\r\n"
+	for name, tt := range map[string]struct {
+		key    bool
+		sticky *Sticky
+		queue  int
+		max    []int
+		want   string
+	}{
+		"a key":                       {true, nil, 0, []int{1}, "200 ok"},
+		"a key, and others wait":      {true, nil, 1, []int{1}, "200 ok"},
+		"a session":                   {false, &Sticky{Header: "X-Route"}, 0, []int{1, 0}, "200 ok"},
+		"a session, and others wait":  {false, &Sticky{Header: "X-Route"}, 1, []int{1, 0}, "200 ok"},
+		"a session without failover":  {false, &Sticky{Header: "X-Route", NoFailover: true}, 0, []int{1, 0}, "503 queue_full"},
+		"a session that has no other": {false, &Sticky{Header: "X-Route"}, 0, []int{1}, "503 queue_full"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrace(t)
+			servers := []*counter{tr.counter(), tr.counter()}
+			q := &Limit{Queue: tt.queue, QueueTimeout: patience}
+			s := limited(2, q, tt.max...)
+			s.record = "$status $end"
+			s.members = []balance.Server{{Route: "a"}}
+			origins := []any{servers[0].origin, servers[1].origin}
+			if len(tt.max) == 1 && !tt.key {
+				origins = origins[:1]
+			}
+			if tt.key {
+				s.balance.Algorithm, s.key = "hash", Key{Source: KeyPath}
+			}
+			with := s.with
+			s.with = func(plan *Plan) {
+				with(plan)
+				plan.Backends[0].Sticky = tt.sticky
+			}
+			p := tr.proxy(s, origins...)
+			inFlight := func() int { return servers[0].inFlight() + servers[1].inFlight() }
+			first := []*peer{p.dial()}
+			first[0].send(session)
+			tr.eventually("the first request does not arrive", func() bool { return inFlight() == 1 })
+			for range tt.queue {
+				c := p.dial()
+				c.send(session)
+				first = append(first, c)
+			}
+			tr.eventually("nobody waits", func() bool { return q.Waiting() == tt.queue })
+			last := p.dial()
+			last.send(session)
+			if tt.want == "200 ok" {
+				tr.eventually("no other server gets the last", func() bool { return inFlight() == 2 })
+			} else {
+				last.wantError("GET", 503)
+			}
+			for _, g := range servers {
+				g.closed()
+			}
+			for _, c := range first {
+				c.want(200, "a")
+			}
+			if tt.want == "200 ok" {
+				last.want(200, "a")
+			}
+			want := []string{tt.want}
+			for range first {
+				want = append(want, "200 ok")
+			}
+			p.wantRecords(want...)
+		})
+	}
+}
