@@ -34,13 +34,52 @@ var keySources = []struct {
 	{"query:", loop.KeyQuery},
 }
 
+// balanceElsewhere are ways to balance by the words of other servers, as plain spells them.
+var balanceElsewhere = map[string]string{
+	"iphash":       `"sticky"`,
+	"leastconn":    `"least-connection"`,
+	"leasttime":    `"ewma"`,
+	"peakewma":     `"ewma"`,
+	"ringhash":     `"hash"`,
+	"source":       `"sticky"`,
+	"uri":          `"hash", whose hash_key is the path, or "uri" with the query`,
+	"leastrequest": `"random"`,
+}
+
+// ourBalance returns what a way to balance is called here, in quotes, or "" if it is not known.
+func ourBalance(word string) string {
+	for _, a := range balance.Algorithms() {
+		if plain(a) == plain(word) {
+			return quoted(a)
+		}
+	}
+	return balanceElsewhere[plain(word)]
+}
+
+// retryElsewhere are elements of retry_on by the words of other servers, as plain spells them.
+var retryElsewhere = map[string]string{
+	"connectfailure":     `"connect"`,
+	"connfailure":        `"connect"`,
+	"emptyresponse":      `"closed"`,
+	"reset":              `"closed"`,
+	"resetbeforeheaders": `"closed"`,
+	"resetbeforerequest": `"closed"`,
+	"responsetimeout":    `"timeout"`,
+	"5xx":                `"500-599"`,
+	"gatewayerror":       `"502-504"`,
+}
+
 const keyHelp = `allowed are "path", "uri", "client", "header:NAME", "cookie:NAME" and "query:NAME"`
 
 // balance checks how a backend's servers are chosen, and makes the key that they are chosen by.
 func (v validator) balance(b *backend) {
 	known := b.Balance.ok && slices.Contains(balance.Algorithms(), b.Balance.v)
 	if b.Balance.ok && !known {
-		v.value(b.Balance.place, "%s is not a way to balance: allowed are %s", quoted(b.Balance.v), quotedList(balance.Algorithms()))
+		if ours := ourBalance(b.Balance.v); ours != "" {
+			v.value(b.Balance.place, "%s is %s here", quoted(b.Balance.v), ours)
+		} else {
+			v.value(b.Balance.place, "%s is not a way to balance: allowed are %s", quoted(b.Balance.v), quotedList(balance.Algorithms()))
+		}
 	}
 	keyed := balance.Keyed(b.Balance.v)
 	sticky := b.Balance.v == "sticky"
@@ -200,7 +239,10 @@ func (v validator) failing(b *backend) {
 // retryStatus reads an element of retry_on that is none of its words.
 func (v validator) retryStatus(b *backend, s value[string]) {
 	r, err := health.ParseStatusRange(s.v)
-	switch {
+	switch ours := retryElsewhere[plain(s.v)]; {
+	case ours != "":
+		v.value(s.place, "%s is %s here", quoted(s.v), ours)
+		return
 	case err != nil:
 		v.value(s.place, `%s is nothing to try again on: allowed are "connect", "closed", "timeout", statuses from 400 to 599 and ranges of them such as "502-504"`, quoted(s.v))
 		return

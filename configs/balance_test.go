@@ -19,6 +19,9 @@ const two = "servers = ['10.0.0.1', '10.0.0.2']\n"
 
 func TestProblemsOfBalancing(t *testing.T) {
 	for _, c := range []struct{ lines, want string }{
+		{two + "balance = 'leastconn'", `f:8:11: backend.app.balance: "leastconn" is "least-connection" here`},
+		{two + "balance = 'ip_hash'", `f:8:11: backend.app.balance: "ip_hash" is "sticky" here`},
+		{two + "balance = 'roundrobin'", `f:8:11: backend.app.balance: "roundrobin" is "round-robin" here`},
 		{two + "balance = 'hashed'", `f:8:11: backend.app.balance: "hashed" is not a way to balance: allowed are "fair"`},
 		{two + "hash_key = 'path'", `f:8:1: backend.app.hash_key: has no effect with balance = "fair": it is for "hash" and "maglev"`},
 		{two + "balance = 'sticky'\nhash_key = 'client'", `f:9:1: backend.app.hash_key: has no effect with balance = "sticky": it is for "hash" and "maglev"`},
@@ -177,7 +180,10 @@ func TestProblemsOfFailing(t *testing.T) {
 		{two + "retry_budget = 101", "backend.app.retry_budget: 101 is too large: allowed are 0 for no limit, or 1 to 100"},
 		{two + "fail_on_status = ['500', '199']", `f:8:26: backend.app.fail_on_status[1]: "199" is not a status from 200 to 599`},
 		{two + "fail_on_status = [500]", `500 is not a string: write "500"`},
-		{two + "retry_on = ['connect', '5xx']", `f:8:24: backend.app.retry_on[1]: "5xx" is nothing to try again on: allowed are "connect", "closed", "timeout", statuses from 400 to 599 and ranges of them such as "502-504"`},
+		{two + "retry_on = ['connect', 'conn-failure']", `f:8:24: backend.app.retry_on[1]: "conn-failure" is "connect" here`},
+		{two + "retry_on = ['reset-before-headers']", `f:8:13: backend.app.retry_on[0]: "reset-before-headers" is "closed" here`},
+		{two + "retry_on = ['5xx']", `f:8:13: backend.app.retry_on[0]: "5xx" is "500-599" here`},
+		{two + "retry_on = ['connect', 'all']", `f:8:24: backend.app.retry_on[1]: "all" is nothing to try again on: allowed are "connect", "closed", "timeout", statuses from 400 to 599 and ranges of them such as "502-504"`},
 		{two + "retry_on = ['304-503']", `backend.app.retry_on[0]: "304-503" has statuses that are no errors: allowed are those from 400 to 599`},
 	} {
 		got := problemsOf(t, balanced(c.lines))

@@ -45,6 +45,10 @@ func TestProblemsOfConnections(t *testing.T) {
 		{one + "min_idle = 2\nsend_proxy = 'v2'", `f:8:1: backend.app.min_idle: has no effect with send_proxy or transparent = true`},
 		{one + "health_check = true", `f:8:1: backend.app.health_check: is the table [backend.NAME.health] here`},
 		{"[[backend.app.server]]\naddress = '10.0.0.1'\nfail_timeout = '10s'", `f:9:1: backend.app.server[0].fail_timeout: is disable_time here`},
+		{one + "lbmethod = 'byrequests'", `f:8:1: backend.app.lbmethod: is balance here`},
+		{one + "connectiontimeout = '1s'", `f:8:1: backend.app.connectiontimeout: is connect of [backend.NAME.timeouts] here`},
+		{"[[backend.app.server]]\naddress = '10.0.0.1'\nloadfactor = 2.5", `f:9:1: backend.app.server[0].loadfactor: is weight of a server here, a whole number`},
+		{"[[backend.app.server]]\naddress = '10.0.0.1'\nbackup = true", `f:9:1: backend.app.server[0].backup: is status of a server here: "standby"`},
 		{one + "enablereuse = true", `f:8:1: backend.app.enablereuse: is what is done unless disable_reuse = true`},
 	} {
 		got := problemsOf(t, balanced(c.lines))
