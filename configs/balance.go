@@ -198,7 +198,7 @@ func (v validator) failing(b *backend) {
 			{b.MaxFails.given && b.MaxFails.v > 1, b.MaxFails.place},
 			{len(b.FailOnStatus.v) > 0, b.FailOnStatus.place},
 			{b.FailOnTimeout.v, b.FailOnTimeout.place},
-			{b.SlowStart.v > 0 && !b.Health.given, b.SlowStart.place},
+			{b.SlowStart.v > 0 && !b.Health.given && !b.Ejection.given && !b.hasNames(), b.SlowStart.place},
 			{b.ForceRecovery.v, b.ForceRecovery.place},
 		} {
 			if x.given {

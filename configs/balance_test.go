@@ -243,3 +243,21 @@ func TestWhoNeverRestsNeedsNoOptionsOfResting(t *testing.T) {
 		}
 	}
 }
+
+// Servers that never rest come back all the same: to ejection, health checks, and with their names.
+func TestWhoNeverRestsMayStartSlowly(t *testing.T) {
+	const slow = "disable_time = '0'\nslow_start = '1s'\n"
+	for _, lines := range []string{
+		two + slow + "[backend.app.ejection]",
+		two + slow + "[backend.app.health]",
+		"servers = ['a.example']\n" + slow,
+	} {
+		var warnings Problems
+		if _, err := Parse(t.Context(), "f", []byte(balanced(lines)), hosts{"a.example": {"10.0.0.1", "10.0.0.2"}}, WithWarnings(&warnings)); err != nil {
+			t.Fatal(err)
+		}
+		if len(warnings) > 0 {
+			t.Errorf("%s\nwarnings %v", lines, warnings)
+		}
+	}
+}
