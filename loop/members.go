@@ -96,7 +96,7 @@ func (m *members) watch(ctx context.Context) {
 	m.ctx = ctx
 	for q, ships := range m.byName {
 		first := ships[0].First[q]
-		failing := false
+		failing := len(first.Records) == 0 // of which the start has told
 		log := m.srv.log.With("name", q.String())
 		m.srv.checks.Go(func() {
 			m.srv.plan.Resolver.Watch(ctx, q, first, func(a resolve.Answer, err error) {
@@ -109,7 +109,7 @@ func (m *members) watch(ctx context.Context) {
 				case problem != nil && !failing:
 					log.Warn("a name cannot be resolved: what it was resolved to last stays in use", "reason", problem)
 				case problem == nil && failing:
-					log.Info("the name can be resolved again")
+					log.Info("the name can be resolved")
 				}
 				failing = problem != nil
 			})
@@ -164,7 +164,7 @@ func (m *members) change(ship *membership) {
 	m.freeIDs()
 	stay := make(map[int]bool)
 	var joined []int // by index
-	var joinedNames, leftNames []string
+	joinedNames, leftNames := []string{}, []string{} // for the log, where none is a list too
 	for k, s := range next.Servers {
 		i, had := b.Group.Find(s.Name)
 		if !had {

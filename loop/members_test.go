@@ -321,6 +321,24 @@ func TestTunnelsGoToTheServersOfNow(t *testing.T) {
 	a.wantNobody()
 }
 
+// A name that is not found at the start has been resolved to nothing that could stay in use.
+func TestANameThatWasNeverResolvedIsNotSaidToStayInUse(t *testing.T) {
+	tr := newTrace(t)
+	d := tr.dns()
+	p := d.proxy(setup{})
+	asked := d.Asked(serviceName, dnsmessage.TypeSRV)
+	tr.eventually("it is not asked for any more", func() bool { return d.Asked(serviceName, dnsmessage.TypeSRV) > asked+5 })
+	o := tr.origin()
+	o.serveEach(func(*http.Request, []byte) string { return ok("x") })
+	d.set(o)
+	p.wantSaid("level=INFO", "the name can be resolved")
+	if strings.Contains(p.said.String(), "stays in use") {
+		t.Errorf("nothing had been in use:\n%s", p.said)
+	}
+	p.wantSaid("the servers have changed with their names")
+	p.dial().wantServed("x")
+}
+
 // BL-22: a name that cannot be resolved any more fails no request.
 func TestTheLastServersStayWhenTheirNameCannotBeResolved(t *testing.T) {
 	tr := newTrace(t)
@@ -347,7 +365,7 @@ func TestTheLastServersStayWhenTheirNameCannotBeResolved(t *testing.T) {
 		t.Errorf("it is said %d times:\n%s", n, p.said)
 	}
 	d.set(o)
-	p.wantSaid("level=INFO", "the name can be resolved again")
+	p.wantSaid("level=INFO", "the name can be resolved")
 	c.send(get("/"))
 	c.want(200, "x")
 	if strings.Contains(p.said.String(), "have changed") {

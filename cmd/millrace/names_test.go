@@ -84,7 +84,7 @@ resolve = "later"
 		port uint16
 	}{{"a", a}, {"b", b}, {"a", a}} {
 		set(server.port)
-		says(t, p.stderr, fmt.Sprintf(`"msg":"the servers have changed with their names".*"joined":\["127.0.0.1:%d"\]`, server.port))
+		says(t, p.stderr, fmt.Sprintf(`"msg":"the servers have changed with their names".*"joined":\["127.0.0.1:%d"\],"left":\[`, server.port))
 		if status, body := get(); status != http.StatusOK || body != server.name {
 			t.Errorf("got %d %s, want %s", status, body, server.name)
 		}
