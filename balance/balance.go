@@ -374,13 +374,15 @@ func (g *Group) Pick(now int64, key uint64, tried *Tried) (Index, bool) {
 }
 
 // Connected says that a connection to a picked server was made. It brings a resting server back at once:
-// waiting for Done would leave it out for as long as the exchange takes.
-func (g *Group) Connected(i Index) {
+// waiting for Done would leave it out for as long as the exchange takes. It reports whether the server may have rested.
+func (g *Group) Connected(i Index) bool {
 	s := &g.servers[i]
 	// The usual case must only read: a store would take the line from every other loop.
-	if s.rest.Load() != 0 {
-		g.wakeUp(i)
+	if s.rest.Load() == 0 {
+		return false
 	}
+	g.wakeUp(i)
+	return true
 }
 
 // Done gives a picked server back and says what came of it.

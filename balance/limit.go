@@ -26,8 +26,11 @@ func (g *Group) Keyed() bool { return g.keyed }
 // Enabled reports whether there are servers that may be picked when they are up.
 func (g *Group) Enabled() bool { return g.enabled > 0 }
 
-// Rests reports whether a server that cannot be connected to is left alone for a time.
-func (g *Group) Rests() bool { return g.disable > 0 }
+// Rests reports whether a server that cannot be connected to is left alone for a time, also when there is no other.
+func (g *Group) Rests() bool { return g.disable > 0 && !g.force }
+
+// Up reports whether there is a server that neither rests nor is ejected, full or not.
+func (g *Group) Up(now int64) bool { return g.anyUp(&look{now: now}) }
 
 // Busy reports whether there is a server that could be picked if it were not full: whoever Pick has nothing for can wait
 // for it.

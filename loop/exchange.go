@@ -41,6 +41,8 @@ type exchange struct {
 	permit pool.Permit  // what it may do to get a connection
 	handed *backendConn // one that another loop has handed over for it
 	place  *place       // in limit's queue, now or before; nil: it never was there
+	// awaits is since when it has waited for there being a server, and awaited until when; 0: it has not.
+	awaits, awaited Time
 
 	trip      *remap.Trip // how request and response are edited; nil: not at all
 	spareTrip *remap.Trip // its memory, kept from one exchange to the next

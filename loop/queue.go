@@ -135,12 +135,13 @@ func (q *Limit) Choose(s *session, now int64) (int, pool.Choice) {
 		carried.Carry(x.backend.Group, b.Group)
 		tried = &carried
 	}
-	if x.place.Patient && (b.Group.Keyed() || b.Sticky != nil) {
-		// Which of them is for it to say.
-		if b.Group.Busy(now, tried) {
-			return 0, pool.Busy
+	if x.place.Patient {
+		switch {
+		case !b.Group.Up(now):
+			return 0, pool.Nobody // it has tried who is ejected, and would go there again and again
+		case b.Group.Keyed() || b.Sticky != nil:
+			return 0, pool.Busy // which of them is for it to say
 		}
-		return 0, pool.Nobody
 	}
 	i, ok := b.Group.Pick(now, balance.NoKey, tried)
 	switch {
@@ -169,13 +170,6 @@ func (q *Limit) Waiting() int { return int(q.waiting.Load()) }
 
 // latest is the group that requests are picked from now.
 func (q *Limit) latest() *balance.Group { return q.first.generation().Group }
-
-// Kick lets those in who wait for no reason any more. from is the calling loop, or -1.
-func (q *Limit) Kick(from int, now int64) {
-	if q.Waiting() > 0 {
-		q.Limiter.Kick(from, now)
-	}
-}
 
 // SetFull tells the balance who has no room.
 func (q *Limit) SetFull(server int, full bool) {
@@ -291,12 +285,16 @@ func (s *session) mayAwait(now Time) bool {
 	case x.tried.Len() > 0 && !g.Rests():
 		return false // it would be let in to those that it has tried at once, and again and again
 	}
-	return x.place == nil || x.place.Since() == 0 || now < Time(x.place.Since()).after(q.ServerWait)
+	return x.awaits == 0 || now < x.awaits.after(q.ServerWait)
 }
 
 // await has the request wait until there is a server, which may be one that it has tried.
 func (s *session) await(now Time) bool {
-	s.x.tried.Reset()
+	x := s.x
+	x.tried.Reset()
+	if x.awaits == 0 {
+		x.awaits = now
+	}
 	p := s.place()
 	p.Patient = true
 	return s.waitAt(p, pool.AnyServer, now)
@@ -317,13 +315,11 @@ func (s *session) waitAt(p *place, server int, now Time) bool {
 		return s.entered(now)
 	case pool.Queued:
 		s.setStage(stageWait, now)
-		if p.Patient && q.latest().Busy(int64(now), nil) {
-			q.Kick(s.l.id, int64(now)) // it came back before whoever brought it back could see that somebody waits
-		}
 		s.l.kickLater(q)
 		return false
 	case pool.Again:
 		x.limit = nil
+		x.awaited = now
 		s.setStage(stagePick, now)
 		return true
 	case pool.Refused:
@@ -361,12 +357,13 @@ func (s *session) inQueue(now Time) bool {
 	return false
 }
 
-// waitsSince is when the request came to wait for the first time.
+// waitsSince is when the request came to wait for the first time: for there being a server, or for room since there is one.
 func (s *session) waitsSince() Time {
-	if at := s.x.place.Since(); at > 0 {
-		return Time(at)
+	x := s.x
+	if x.place.Patient {
+		return x.awaits
 	}
-	return s.stageSince // it never was in the queue: a connection is under way to it
+	return max(Time(x.place.Since()), x.awaited)
 }
 
 // hungUp reports whether the client has ended its side. One that leaves looks like one that only says that there
@@ -481,6 +478,9 @@ func (s *session) called(m letter, now Time) {
 		if x.picked {
 			s.unpick(now)
 		}
+		if m.Place.Patient {
+			x.awaited = now
+		}
 		s.setStage(stagePick, now)
 	}
 	s.step(now)
@@ -494,6 +494,7 @@ func (s *session) waitedInVain(f fault, now Time) bool {
 		return s.fail(f, now)
 	}
 	s.giveBack(balance.OutcomeNeutral, false)
+	x.place = x.place.Again()
 	x.fault = f // what becomes of the request if there is none
 	x.tried.Add(x.target)
 	x.backend.Group.AddFull(&x.tried)
@@ -600,9 +601,9 @@ func (k *kicker) expire(now Time) {
 	l := (*Loop)(k)
 	l.kickAt = 0
 	for _, b := range l.plan.Backends {
-		if b.Limit != nil {
-			b.Limit.Kick(l.id, int64(now))
-			l.kickLater(b.Limit)
+		if q := b.Limit; q != nil && q.Waiting() > 0 {
+			q.Kick(l.id, int64(now))
+			l.kickLater(q)
 		}
 	}
 }

@@ -332,3 +332,110 @@ func TestTheWaitForAServerEndsWhileServersAreTried(t *testing.T) {
 		})
 	}
 }
+
+// A server that is asked although it rests, or is out for its answers, is no server to wait for: whoever cannot be connected to
+// it does not go there again and again.
+func TestWhoWaitsForAServerDoesNotGoRound(t *testing.T) {
+	for name, o := range map[string]balance.Options{
+		"rests are not waited for": {ForceRecovery: true},
+		"ejected": {Algorithm: "first", Ejection: &balance.Ejection{
+			Window: time.Second, MinRequests: 5, ErrorRate: 50, Time: time.Hour, MaxTime: time.Hour, MaxShare: 100,
+		}},
+		"ejected, by key": {Algorithm: "hash", Ejection: &balance.Ejection{
+			Window: time.Second, MinRequests: 5, ErrorRate: 50, Time: time.Hour, MaxTime: time.Hour, MaxShare: 100,
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := newTrace(t)
+			// That nobody listens at a unix socket is known at once.
+			var servers []any
+			for _, name := range []string{"a", "b"} {
+				servers = append(servers, "unix:"+filepath.Join(tr.TempDir(), name))
+			}
+			s, _ := awaiting(1, 100*time.Millisecond)
+			s.disableTime, s.balance, s.record = time.Hour, o, "$status"
+			p := tr.proxy(s, servers...)
+			if o.Ejection != nil {
+				var others balance.Tried
+				others.Add(1)
+				for range 5 {
+					i, ok := p.group.Pick(0, balance.NoKey, &others)
+					if !ok || i != 0 {
+						t.Fatalf("picked %d, %v", i, ok)
+					}
+					p.group.Done(i, balance.OutcomeFailed, 0)
+				}
+				tr.eventually("nobody is out", func() bool { return p.group.Ejected(0) })
+			}
+			c := p.dial()
+			for range 2 {
+				c.send(get("/"))
+				res, _, err := c.readResponse("GET")
+				want := 503
+				if o.ForceRecovery {
+					want = 502 // it does not wait
+				}
+				if err != nil || res.StatusCode != want {
+					t.Fatalf("%v, %v", res, err)
+				}
+			}
+		})
+	}
+}
+
+// Whoever has waited for a server has all of queue_timeout to wait for room at it.
+func TestTheWaitForAServerIsNoWaitForRoom(t *testing.T) {
+	tr := newTrace(t)
+	g := tr.counter()
+	q := &Limit{Queue: 10, ServerWait: patience, QueueTimeout: time.Hour}
+	p := tr.proxy(limited(1, q, 1), g.origin)
+	p.setAll(false)
+	first, second := p.dial(), p.dial()
+	first.send(get("/"))
+	q.wantWaiting(tr, 1)
+	second.send(get("/"))
+	q.wantWaiting(tr, 2)
+	start := clock()
+	p.setAll(true)
+	g.wantInFlight(1)
+	p.onLoops(func(l *Loop) {
+		waits := 0
+		for s := l.sessions.next; s != &l.sessions; s = s.next {
+			if s.stage != stageWait {
+				continue
+			}
+			waits++
+			if at, f := s.deadline(); f != faultQueueTimeout || at < start.after(q.QueueTimeout) {
+				t.Errorf("it waits for %v after it was told, %v", time.Duration(at-start), f)
+			}
+		}
+		if waits != 1 {
+			t.Errorf("%d wait", waits)
+		}
+	})
+	g.closed()
+	first.want(200, "a")
+	second.want(200, "a")
+}
+
+// Nor is the wait for room one for a server.
+func TestTheWaitForRoomIsNoWaitForAServer(t *testing.T) {
+	const wait = 100 * time.Millisecond
+	tr := newTrace(t)
+	g := tr.counter()
+	q := &Limit{Queue: 10, ServerWait: wait, QueueTimeout: time.Hour}
+	p := tr.proxy(limited(1, q, 1), g.origin)
+	first, second := p.dial(), p.dial()
+	first.send(get("/"))
+	g.wantInFlight(1)
+	second.send(get("/"))
+	q.wantWaiting(tr, 1)
+	since := clock()
+	tr.eventually("time does not pass", func() bool { return clock() >= since.after(wait) })
+	start := time.Now()
+	p.setAll(false)
+	second.wantError("GET", 503)
+	tr.notBefore(start, wait)
+	g.closed()
+	first.want(200, "a")
+}

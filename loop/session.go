@@ -3,6 +3,8 @@ package loop
 import (
 	"net/netip"
 	"time"
+
+	"millrace/pool"
 )
 
 // stage is where a session stands. Stages only ever move down this list, except retry (back to pick) and
@@ -235,6 +237,9 @@ func (s *session) deadline() (Time, fault) {
 		}
 		return x.started.after(x.timeouts.ClientHeader), faultHeaderTimeout
 	case stageWait:
+		if x.permit == pool.Coming {
+			return s.stageSince.after(x.timeouts.Connect), faultQueueTimeout // it waits for no room any more
+		}
 		if x.place.Patient {
 			return s.waitsSince().after(x.limit.ServerWait), faultNoServer
 		}

@@ -97,9 +97,8 @@ func (s *session) dial(now Time) bool {
 	// What was latched while connecting says nothing about the connection.
 	c.failing = false
 	x.connected = time.Duration(now - x.dialled)
-	x.backend.Group.Connected(x.target)
-	if x.limit != nil {
-		x.limit.Kick(l.id, int64(now)) // it may have come back from a rest
+	if x.backend.Group.Connected(x.target) && x.limit != nil {
+		x.limit.Kick(l.id, int64(now)) // it has come back from a rest
 	}
 	if x.kind >= tunnelConnect {
 		return s.connectedRaw(now)

@@ -132,6 +132,12 @@ const (
 // Since is when the request came to wait for the first time.
 func (p *Place[W, C]) Since() int64 { return p.since }
 
+// Again returns a place with the same turn, for a request that has left p and comes again. p itself may be in some loop's
+// mail still.
+func (p *Place[W, C]) Again() *Place[W, C] {
+	return &Place[W, C]{Who: p.Who, ticket: p.ticket, since: p.since}
+}
+
 // News is what a letter says.
 type News uint8
 
@@ -292,8 +298,8 @@ func (l *Limiter[W, C]) Wait(p *Place[W, C], now int64) (v Verdict, server int, 
 	return Queued, AnyServer, NoPermit
 }
 
-// Leave is for a request that wants nothing any more: it gives up its place, and what it may have been given since. If
-// Choose has taken a server for it, that is to be given back by the caller.
+// Leave is for a request that wants nothing any more: it gives up its place, which is not to be used again, and what it may
+// have been given since. If Choose has taken a server for it, that is to be given back by the caller.
 func (l *Limiter[W, C]) Leave(p *Place[W, C], now int64) (server int, chosen bool) {
 	l.owner.Lock()
 	defer l.unlock(p.Loop)
@@ -376,7 +382,8 @@ func (l *Limiter[W, C]) Open(loop, server int) bool {
 	return true
 }
 
-// Kick lets those in who wait for no reason any more: a server has come back. from is the calling loop, or -1.
+// Kick lets those in who wait for no reason any more: a server has come back. from is the calling loop, or -1. It has to be
+// called also if nobody is seen to wait: somebody may be about to, who has looked at the servers before.
 func (l *Limiter[W, C]) Kick(from int, now int64) {
 	l.owner.Lock()
 	for i := range l.servers {
