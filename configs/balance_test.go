@@ -195,7 +195,7 @@ func TestProblemsOfFailing(t *testing.T) {
 
 func TestFailingGetsIntoThePlan(t *testing.T) {
 	b := parseOK(t, balanced(two), nil).Backends[0]
-	if b.FailOnStatus != nil || b.FailOnTimeout || b.RetryOn != loop.RetryConnect|loop.RetryClosed || b.MaxAttempts != 0 || b.Budget != nil {
+	if b.FailOnStatus != nil || b.FailOnTimeout || b.RetryOn != loop.RetryConnect|loop.RetryClosed || b.MaxAttempts != 0 || b.Budget == nil {
 		t.Errorf("defaults: %+v", b)
 	}
 	b = parseOK(t, balanced(two+"fail_on_status = ['500', '502-504']\nfail_on_timeout = true\nretry_on = ['timeout', 'closed']\n"+

@@ -255,53 +255,95 @@ func TestRetryOnNothing(t *testing.T) {
 	p.dial().wantServed("502 1 1")
 }
 
+// closing is an origin that reads a request and closes the connection.
+func (tr *trace) closing() *origin {
+	o := tr.origin()
+	o.serve(func(x *peer) error {
+		x.readRequest()
+		return nil
+	})
+	return o
+}
+
+// budgetOf returns one of a number of retries beside the percentage.
+func budgetOf(retries float64, percent int) *RetryBudget {
+	b := NewRetryBudget(percent)
+	b.floor = retries
+	return b
+}
+
 func TestRetryBudget(t *testing.T) {
 	tr := newTrace(t)
-	budget := NewRetryBudget(50)
-	budget.saved.Store(100) // one retry
+	p := tr.proxy(setup{
+		balance:  balance.Options{Algorithm: "first"}, // the first server never rests
+		failover: Backend{Budget: budgetOf(0.1, 50)},
+	}, append([]any{tr.closing()}, tr.fleet(2)[1])...)
+	// Each request pays half of a retry.
+	p.dial().wantServed("502 1 502 1 502 1")
+}
+
+func TestWhatNoServerHasSeenCostsNoRetry(t *testing.T) {
+	tr := newTrace(t)
+	budget := budgetOf(0, 1)
 	p := tr.proxy(setup{
 		balance:  balance.Options{Algorithm: "first"}, // the first server never rests
 		failover: Backend{Budget: budget},
 	}, append([]any{tr.refusing()}, tr.fleet(2)[1])...)
-	// Each request pays in half of a retry.
-	p.dial().wantServed("1 1 502 1 502 1 502")
+	p.dial().wantServed("1 1 1 1")
+	if n := budget.retries(); n != 0 {
+		t.Errorf("%v retries were taken", n)
+	}
 }
 
 func TestARetryThatFindsNoServerCostsNothing(t *testing.T) {
 	tr := newTrace(t)
-	budget := NewRetryBudget(1)
-	budget.saved.Store(100) // one retry
+	budget := budgetOf(1, 1)
 	p := tr.proxy(setup{
 		balance:  balance.Options{Algorithm: "first"}, // no server ever rests
 		failover: Backend{Budget: budget},
-	}, tr.refusing())
+	}, tr.closing())
 	p.dial().wantServed("502 502 502")
 	// Each of them could have been tried again, if there had been another server.
-	if saved := budget.saved.Load(); saved != 103 {
-		t.Errorf("%d%% of a retry are left, want 103: three requests have paid in", saved)
+	if n := budget.retries(); n != 0 {
+		t.Errorf("%v retries were taken", n)
 	}
 }
 
 func TestRetryBudgetIsBounded(t *testing.T) {
 	b := NewRetryBudget(20)
-	for range 1000 {
-		b.pay()
-	}
-	retries := 0
-	for b.take() {
-		retries++
-	}
-	if retries != retryBudgetMost {
-		t.Errorf("%d retries were saved up, want %d", retries, retryBudgetMost)
-	}
-	for range 5 {
-		if b.take() {
-			t.Error("a retry that nobody has paid for")
+	takes := func(now Time) (n int) {
+		for b.take(now) {
+			n++
 		}
-		b.pay()
+		return n
 	}
-	if !b.take() || b.take() {
-		t.Error("five requests pay for one retry")
+	at := 7 * retryWindow
+	for _, step := range []struct {
+		after Time
+		pays  int
+		want  int
+	}{
+		{0, 0, retryFloor},
+		{0, 5, 1},
+		{0, 4, 0},
+		{0, 1, 1},
+		{retryWindow, 10000, 2000}, // of those: the window before still counts, with what was taken
+		{retryWindow / 2, 0, 50},   // half of it does
+		{retryWindow / 2, 0, 50},
+		{retryWindow, 0, retryFloor - 50}, // there were no requests
+		{20 * retryWindow, 20000, retryFloor + 4000},
+	} {
+		at += step.after
+		for i := range step.pays {
+			b.pay(i, at)
+		}
+		if n := takes(at); n != step.want {
+			t.Errorf("%v later, behind %d requests: %d retries, want %d", step.after, step.pays, n, step.want)
+		}
+	}
+	b.refund(at)
+	if n := takes(at); n != 1 {
+		t.Errorf("%d retries behind one that was given back", n)
 	}
 }
 

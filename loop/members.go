@@ -163,7 +163,7 @@ func (m *members) change(ship *membership) {
 	}
 	m.freeIDs()
 	stay := make(map[int]bool)
-	var joined []int // by index
+	var joined []int                                 // by index
 	joinedNames, leftNames := []string{}, []string{} // for the log, where none is a list too
 	for k, s := range next.Servers {
 		i, had := b.Group.Find(s.Name)

@@ -224,7 +224,7 @@ func (s *session) enter(now Time) bool {
 func (s *session) letIn(now Time) bool {
 	x := s.x
 	if b := x.backend.Budget; b != nil && x.attempts == 0 {
-		b.pay()
+		b.pay(s.l.id, now)
 	}
 	x.server = x.backend.Servers[x.target]
 	x.paid = false

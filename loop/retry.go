@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"millrace/balance"
 	"millrace/httpparse"
@@ -30,50 +32,90 @@ func (s *StatusSet) Has(status int) bool {
 	return s != nil && uint(status/64) < uint(len(s)) && s[status/64]&(1<<(status%64)) != 0
 }
 
-// RetryBudget bounds the retries of a backend to a part of its requests, over all loops: each request pays in its
-// percentage, each retry takes out a hundred. It is full at first.
+// RetryBudget bounds the retries of a backend, over all loops, to a part of its requests of the last retryWindow or so, and
+// a few beside. It is asked about retries of requests that a server may have had work with; what never got to a server
+// costs none.
 type RetryBudget struct {
-	percent int64
-
-	_     [64]byte // every request pays in
-	saved atomic.Int64
-	_     [56]byte
+	percent, floor float64
+	// requests are counted by loop, so that none of them waits for another one's cache line.
+	requests [16]struct {
+		windowed
+		_ [40]byte
+	}
+	mu    sync.Mutex // for retries
+	taken windowed
 }
 
-// retryBudgetMost bounds what is saved up, in retries: enough for the requests that one server had when it died, too
-// little for a storm.
-const retryBudgetMost = 100
+const (
+	// retryWindow is about how long a request counts: long enough that those who were with one server when it died can
+	// all go elsewhere, however many they are.
+	retryWindow = Time(10 * time.Second)
+	// retryFloor is how many retries there are in such a time whatever the requests: with few of them a percentage says
+	// nothing.
+	retryFloor = 100
+)
+
+// windowed counts what happens in a window of time, and remembers the one before.
+type windowed struct {
+	window atomic.Int64    // the number of the latest one in which something happened
+	n      [2]atomic.Int64 // of that and of the one before, by the last bit of their numbers
+}
+
+func (w *windowed) add(n int64, now Time) {
+	window := int64(now / retryWindow)
+	if last := w.window.Load(); last != window {
+		w.n[window&1].Store(0)
+		if last != window-1 {
+			w.n[1-window&1].Store(0)
+		}
+		w.window.Store(window)
+	}
+	w.n[window&1].Add(n)
+}
+
+// recent returns how much has happened in the last window, which slides: the one before counts less and less as the
+// present one goes on.
+func (w *windowed) recent(now Time) float64 {
+	window, last := int64(now/retryWindow), w.window.Load()
+	before := 1 - float64(now%retryWindow)/float64(retryWindow)
+	switch last {
+	case window:
+		return float64(w.n[window&1].Load()) + float64(w.n[1-window&1].Load())*before
+	case window - 1:
+		return float64(w.n[last&1].Load()) * before
+	}
+	return 0
+}
 
 // NewRetryBudget returns a budget for a percentage of requests.
 func NewRetryBudget(percent int) *RetryBudget {
-	b := &RetryBudget{percent: int64(percent)}
-	b.saved.Store(retryBudgetMost * 100)
-	return b
+	return &RetryBudget{percent: float64(percent), floor: retryFloor}
 }
 
-// pay is for each request.
-func (b *RetryBudget) pay() {
-	// Several loops may fill it a little above its bound, which does no harm.
-	if b.saved.Load() < retryBudgetMost*100 {
-		b.saved.Add(b.percent)
-	}
-}
+// pay is for each request, once.
+func (b *RetryBudget) pay(loop int, now Time) { b.requests[loop%len(b.requests)].add(1, now) }
 
-// take is for each retry. It reports whether there was enough for it.
-func (b *RetryBudget) take() bool {
-	for {
-		saved := b.saved.Load()
-		if saved < 100 {
-			return false
-		}
-		if b.saved.CompareAndSwap(saved, saved-100) {
-			return true
-		}
+// take is for each retry. It reports whether there is one left.
+func (b *RetryBudget) take(now Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	requests := 0.0
+	for i := range b.requests {
+		requests += b.requests[i].recent(now)
 	}
+	if b.taken.recent(now)+1 > b.floor+requests*b.percent/100 {
+		return false
+	}
+	b.taken.add(1, now)
+	return true
 }
 
 // refund is for a retry that was not made after all.
-func (b *RetryBudget) refund() { b.saved.Add(100) }
+func (b *RetryBudget) refund(now Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken.add(-1, now)
+}
 
 // permitted reports whether a retry that would do no harm is made, by what the backend's options say of it.
 func (s *session) permitted(f fault) bool {
@@ -90,8 +132,11 @@ func (s *session) permitted(f fault) bool {
 	if b.MaxAttempts > 0 && x.attempts-x.uncounted >= b.MaxAttempts {
 		return false
 	}
-	x.paid = b.Budget != nil && b.Budget.take()
-	return b.Budget == nil || x.paid
+	if b.Budget == nil || f == faultConnect || f == faultConnectTimeout {
+		return true
+	}
+	x.paid = b.Budget.take(s.l.now)
+	return x.paid
 }
 
 // unpaid gives back what a retry has cost that no server gets: there is none, or the request has waited for one in vain. The
@@ -99,7 +144,7 @@ func (s *session) permitted(f fault) bool {
 func (s *session) unpaid() {
 	if x := s.x; x.paid {
 		x.paid = false
-		x.backend.Budget.refund()
+		x.backend.Budget.refund(s.l.now)
 	}
 }
 

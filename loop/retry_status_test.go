@@ -200,13 +200,12 @@ func TestABodyThatIsNoLongerHeldIsNotSentAgain(t *testing.T) {
 func TestAnAnswerThatIsPassedOverTakesFromTheBudget(t *testing.T) {
 	tr := newTrace(t)
 	first, _ := tr.failing(503)
-	budget := NewRetryBudget(50)
-	budget.saved.Store(100)
+	budget := budgetOf(0.1, 50)
 	p := tr.proxy(setup{
 		balance:  balance.Options{Algorithm: "first"},
 		failover: Backend{RetryStatus: failOn(503), Budget: budget},
 	}, append([]any{first}, tr.fleet(2)[1])...)
-	p.dial().wantServed("1 1 503 1 503")
+	p.dial().wantServed("503 1 503 1 503")
 }
 
 // Nothing is known to be better elsewhere, so what has failed by fail_on_status rests as it would.
