@@ -20,7 +20,6 @@ type backendConn struct {
 	ahead  bool        // it is being made for nobody yet
 	// private: it is made for one client, and never kept for another's requests.
 	private bool
-	large   bool   // the last response had a body to be spliced, and so may the next
 	in      buffer // read and not yet consumed: the part of a head or of a trailer section
 }
 

@@ -11,10 +11,6 @@ import (
 // them than this never end.
 const maxInterim = 16
 
-// probeRead is what one read of a response takes whose body may be for splicing: a head, and as little as can be of what
-// would then have to be copied.
-const probeRead = 4 << 10
-
 // relay moves the request up and the response down, each until it has to wait.
 func (s *session) relay(now Time) bool {
 	if s.client.broken() {
@@ -169,9 +165,6 @@ func (s *session) readResponse(now Time) (window, fault) {
 		return window{}, faultNone
 	}
 	room := l.readRoom()
-	if c.large && s.res == halfHead {
-		room = room[:min(len(room), probeRead)]
-	}
 	if c.in.len() > 0 {
 		c.in.moveTo(0)
 		if len(c.in.room()) == 0 {
@@ -338,7 +331,6 @@ func (s *session) relayHead(v window, n int, now Time) fault {
 		x.persistent = false
 	}
 	x.down.start(body, out.Kind == httpparse.BodyChunked)
-	s.origin.large = body.Kind == httpparse.BodyLength && body.Length >= l.spliceFrom
 	s.res = halfBody
 	facts := remap.ResponseFacts{Body: out, Close: !x.persistent, KeepAlive: x.persistent && old, Trip: s.attempt()}
 	if x.backend.Sticky != nil {
