@@ -74,6 +74,10 @@ func (t *Trip) appendField(dst, name, value []byte, edit *fieldEdit, response bo
 func (t *Trip) appendLines(dst []byte, s *side, response bool) []byte {
 	for i := range s.lines {
 		l := &s.lines[i]
+		if l.fixed != "" && len(dst) <= maxEditedHead {
+			dst = append(dst, l.fixed...)
+			continue
+		}
 		line := len(dst)
 		dst = append(dst, l.Name...)
 		dst = append(dst, ": "...)
@@ -89,7 +93,7 @@ func (t *Trip) appendLines(dst []byte, s *side, response bool) []byte {
 }
 
 // endLine ends the line that begins at dst[line], and whose value, which edits have made, at dst[begin]. It is the one
-// place that every value passes: what would not be one is never sent.
+// place that every value passes that is made for a request: what would not be one is never sent.
 func (t *Trip) endLine(dst []byte, line, begin int, response bool) []byte {
 	if httpparse.ValidFieldValue(dst[begin:]) && len(dst) <= maxEditedHead {
 		return append(dst, crlf...)
@@ -135,14 +139,18 @@ func (s *side) concerns(name []byte) bool {
 	return s.removesPrefix(name)
 }
 
-// isPunctuation tells the characters of a name that CGI makes underscores of, but for the dash.
-func isPunctuation(c byte) bool {
-	return c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
-}
+// isPunctuation has the characters of a name that CGI makes underscores of, but for the dash.
+var isPunctuation = func() (table [256]bool) {
+	for i := range table {
+		c := byte(i)
+		table[c] = c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z')
+	}
+	return table
+}()
 
 func hasPunctuation(name []byte) bool {
 	for _, c := range name {
-		if isPunctuation(c) {
+		if isPunctuation[c] {
 			return true
 		}
 	}
@@ -158,7 +166,7 @@ func equalDashed(name []byte, lower string) bool {
 		switch {
 		case 'A' <= c && c <= 'Z':
 			c |= 0x20
-		case isPunctuation(c):
+		case isPunctuation[c]:
 			c = '-'
 		}
 		if c != lower[i] {

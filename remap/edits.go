@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 
 	"millrace/httpparse"
@@ -151,11 +152,31 @@ type side struct {
 	fields   []fieldEdit
 	lengths  uint64   // of the names of fields, a bit each, modulo 64: most fields that come are none of them
 	prefixes []string // of names that are removed, in lower case
-	lines    []FieldLine
+	lines    []editLine
 	own      bool // the proxy adds fields of its own
 	// punctuation: what is removed is so with whatever punctuation its name comes. CGI, and servers that do as it does, make one
 	// variable of X-User, X_User and X.User.
 	punctuation bool
+}
+
+// editLine is a line that is set or added.
+type editLine struct {
+	FieldLine
+	fixed string // the whole of it, if nothing of it changes; then it has been seen to be valid
+}
+
+func newEditLine(l FieldLine) editLine {
+	value := ""
+	for _, p := range l.Value.parts {
+		if p.variable != varText {
+			return editLine{l, ""}
+		}
+		value += p.text
+	}
+	if value == "" || !httpparse.ValidFieldValue([]byte(value)) {
+		return editLine{l, ""}
+	}
+	return editLine{l, l.Name + ": " + value + "\r\n"}
 }
 
 // removed is what becomes of a field that one of side.prefixes is for.
@@ -320,7 +341,9 @@ func (s *side) compileLines(edits *FieldEdits) {
 	for _, l := range edits.Set {
 		s.field(l.Name).remove = true
 	}
-	s.lines = append(append(s.lines, edits.Set...), edits.Add...)
+	for _, l := range slices.Concat(edits.Set, edits.Add) {
+		s.lines = append(s.lines, newEditLine(l))
+	}
 }
 
 // field returns what becomes of the fields of a name.

@@ -227,7 +227,7 @@ func BenchmarkAppendRequest(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendRequestWorst is a head made to keep us busy: as many names in Connection as fit into 32 KiB,
+// BenchmarkAppendRequestWorst is a head made to keep us busy: as many names in Connection as are taken, or 32 KiB of none,
 // and as many fields to compare them with as there may be.
 func BenchmarkAppendRequestWorst(b *testing.B) {
 	lines := []string{"GET / HTTP/1.1", "Host: h"}
@@ -235,7 +235,6 @@ func BenchmarkAppendRequestWorst(b *testing.B) {
 		lines = append(lines, fmt.Sprintf("%02d:", i))
 	}
 	for _, bb := range []struct{ name, names string }{
-		{"many names", strings.Repeat("ab,", 10000)},
 		{"as many names as are looked for", strings.Repeat("ab,", maxNames)},
 		{"no names", "x" + strings.Repeat(",", 30000)},
 	} {

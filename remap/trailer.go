@@ -28,7 +28,7 @@ func allowedInTrailer(name []byte) bool {
 	var b [nameMax]byte
 	lower := lowerName(&b, name)
 	for i, c := range lower {
-		if isPunctuation(c) {
+		if isPunctuation[c] {
 			lower[i] = '-' // what it may be to a server that merges it into the head
 		}
 	}
