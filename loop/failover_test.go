@@ -341,6 +341,13 @@ func TestRetryBudgetIsBounded(t *testing.T) {
 			t.Errorf("%v later, behind %d requests: %d retries, want %d", step.after, step.pays, n, step.want)
 		}
 	}
+	if n := takes(at - 1); n != 0 { // on a loop that is late
+		t.Errorf("%d retries in a window that is over for others", n)
+	}
+	b.pay(0, at-1)
+	if n := takes(at); n != 0 {
+		t.Errorf("%d retries behind a request on a loop that is late", n)
+	}
 	b.refund(at)
 	if n := takes(at); n != 1 {
 		t.Errorf("%d retries behind one that was given back", n)

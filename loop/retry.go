@@ -61,9 +61,11 @@ type windowed struct {
 	n      [2]atomic.Int64 // of that and of the one before, by the last bit of their numbers
 }
 
+// add counts n. Loops look at the clock at different moments: who is late counts in what is the latest window to others.
 func (w *windowed) add(n int64, now Time) {
-	window := int64(now / retryWindow)
-	if last := w.window.Load(); last != window {
+	last := w.window.Load()
+	window := max(int64(now/retryWindow), last)
+	if last != window {
 		w.n[window&1].Store(0)
 		if last != window-1 {
 			w.n[1-window&1].Store(0)
@@ -78,6 +80,9 @@ func (w *windowed) add(n int64, now Time) {
 func (w *windowed) recent(now Time) float64 {
 	window, last := int64(now/retryWindow), w.window.Load()
 	before := 1 - float64(now%retryWindow)/float64(retryWindow)
+	if last > window {
+		window, before = last, 1
+	}
 	switch last {
 	case window:
 		return float64(w.n[window&1].Load()) + float64(w.n[1-window&1].Load())*before
