@@ -270,6 +270,16 @@ func (x *exchange) choose() {
 	x.target, x.picked = x.next, true
 }
 
+// nobodyLeft is why a request is answered that there is no server for: what it has met at the last one, unless it has met none,
+// or has waited for one to come back in vain.
+func (s *session) nobodyLeft() fault {
+	x := s.x
+	if x.fault == faultNone || x.awaits != 0 && neverConnected(x.fault) {
+		return faultNoServer
+	}
+	return x.fault
+}
+
 // mayAwait reports whether a request that there is no server for waits until there is one: it has met none, or none that it could
 // be connected to, and has not waited for that long enough.
 func (s *session) mayAwait(now Time) bool {
@@ -330,10 +340,7 @@ func (s *session) waitAt(p *place, server int, now Time) bool {
 		if s.mayAwait(now) {
 			return s.await(now)
 		}
-		if x.fault != faultNone {
-			return s.answer(x.fault, now)
-		}
-		return s.answer(faultNoServer, now)
+		return s.answer(s.nobodyLeft(), now)
 	}
 }
 

@@ -40,11 +40,7 @@ func (s *session) pick(now Time) bool {
 			if s.mayAwait(now) {
 				return s.await(now)
 			}
-			f := x.fault
-			if f == faultNone {
-				f = faultNoServer
-			}
-			return s.answer(f, now)
+			return s.answer(s.nobodyLeft(), now)
 		}
 	}
 	return s.pickedServer(target, now)
