@@ -1,7 +1,9 @@
 package balance
 
-// account picks the server that has spent least for its weight, of requests or of bytes. Between equals the one
-// with the fewest requests in flight for its weight, then the first listed.
+import "sync/atomic"
+
+// account picks the server that has spent least for its weight, of requests or of bytes, with those that requests in flight
+// are expected to spend. Between equals the one with the fewest requests in flight for its weight, then the first listed.
 type account struct {
 	busy bool // what has been spent decides only between those with equally many requests in flight
 }
@@ -19,9 +21,36 @@ func (g *Group) Traffic(i Index, bytes int64) {
 		s := &g.servers[i]
 		s.spent.Add(bytes)
 		s.changed()
+		g.size.learn(bytes)
 		if u := g.units; u != nil {
 			u.group.Traffic(u.of[i], bytes)
 		}
+	}
+}
+
+// size is how many bytes a request is expected to spend: a moving average over the last hundred or so. Without it, all
+// requests that come before one has ended would go to the same server, the one that has spent least.
+type size struct{ average atomic.Int64 }
+
+// learn counts a request that has ended. Of two at the same moment one may be left out.
+func (e *size) learn(bytes int64) {
+	const share = 64
+	old := e.average.Load()
+	if old == 0 {
+		old = bytes
+	}
+	if now := old + (bytes-old)/share; now != e.average.Load() {
+		e.average.Store(now)
+	}
+}
+
+// settle takes back what one of a server's requests was expected to spend: its part of what all of them were, so that
+// nothing of it is left when there are no more of them.
+func (s *state) settle() {
+	if expected := int64(s.expected.Load()); expected != 0 {
+		part := expected / max(s.inFlight.Load(), 1)
+		s.expected.Add(uint64(-part))
+		s.spent.Add(-part)
 	}
 }
 
@@ -40,7 +69,7 @@ func (a account) pick(g *Group, l look) (Index, bool) {
 			return 0, false
 		}
 		if g.take(i, l.now) {
-			a.charge(&g.servers[i])
+			a.charge(g, &g.servers[i])
 			return i, true
 		}
 	}
@@ -53,7 +82,7 @@ func (a account) pickPlain(g *Group, now int64, tried *Tried) (Index, bool) {
 			return 0, false
 		}
 		if g.take(i, now) {
-			a.charge(&g.servers[i])
+			a.charge(g, &g.servers[i])
 			return i, true
 		}
 	}

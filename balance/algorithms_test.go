@@ -54,6 +54,42 @@ func TestByTrafficMakesUpForALargeResponse(t *testing.T) {
 	tr.picks("a b b a b b")
 }
 
+func TestByTrafficExpectsOfRequestsUnderWayWhatOthersHaveSpent(t *testing.T) {
+	tr := newTrace(t, "bytraffic", 1, 1, 2)
+	spend := func(name string, bytes int64) {
+		tr.g.Traffic(tr.index(name), bytes)
+		tr.done(name, OutcomeOK)
+	}
+	tr.picks("a")
+	spend("a", 1000)
+	// b and c have spent nothing. Who goes by that alone sends all of them there.
+	tr.picks("b c c a b c c")
+	// What they have really spent counts from then on, and nothing else.
+	for _, name := range []string{"a", "c", "c", "b", "c", "c", "b"} {
+		spend(name, 100)
+	}
+	for i, want := range []int64{1100, 200, 400} {
+		if got := tr.g.servers[i].spent.Load(); got != want {
+			t.Errorf("%s has spent %d, want %d", tr.g.Name(Index(i)), got, want)
+		}
+	}
+	tr.picks("b c c a") // nine hundred bytes are expected of each: the average forgets slowly
+}
+
+func TestRequestsThatNeverGotAnywhereSpendNothing(t *testing.T) {
+	tr := newTrace(t, "bytraffic", 1, 1)
+	tr.picks("a")
+	tr.g.Traffic(0, 1000)
+	tr.done("a", OutcomeOK)
+	for range 10 {
+		tr.picks("b")
+		tr.done("b", OutcomeNeutral)
+	}
+	if spent := tr.g.servers[1].spent.Load(); spent != 0 {
+		t.Errorf("b has spent %d bytes on nothing", spent)
+	}
+}
+
 func TestAServerThatComesBackHasNothingToMakeUpFor(t *testing.T) {
 	for _, algorithm := range []string{"bytraffic", "bybusyness"} {
 		t.Run(algorithm, func(t *testing.T) {
@@ -317,7 +353,7 @@ func TestLatencyAndTrafficAreCountedForThoseWhoUseThem(t *testing.T) {
 		}
 		g.Answered(0, 1, 1)
 		g.Traffic(0, 1)
-		if s := &g.servers[0]; !g.CountsLatency() && s.latency.Load() != 0 || !g.CountsTraffic() && s.spent.Load() != 0 {
+		if s := &g.servers[0]; !g.CountsLatency() && s.expected.Load() != 0 || !g.CountsTraffic() && s.spent.Load() != 0 {
 			t.Errorf("%s has counted what it does not use", algorithm)
 		}
 	}

@@ -198,7 +198,7 @@ type Group struct {
 	factor    int64 // percent; 0: no bound
 	// selective: which servers may be picked depends on more than their rest.
 	selective bool
-	// counts: failures in a row, or the requests of a tier, matter.
+	// counts: failures in a row, the requests of a tier, or bytes matter.
 	counts bool
 	// limited: servers can be full.
 	limited bool
@@ -226,6 +226,7 @@ type totals struct {
 	rests   atomic.Int64 // servers that may be picked and are not up
 	outs    atomic.Int64 // those of them that are out of service
 	rampEnd atomic.Int64 // when the last slow start ends
+	size    size         // for bytraffic
 }
 
 // server is a server as one group has it: its state, which it may share with the groups before and after, and what
@@ -249,10 +250,11 @@ type state struct {
 	since atomic.Int64 // when it came back from its last rest; 0: it never rested
 	// spent is what bytraffic and bybusyness go by: bytes, or requests.
 	spent atomic.Int64
-	// latency is what ewma goes by: see average.
-	latency atomic.Uint64
-	watched *watched              // nil in groups that eject nobody
-	block   atomic.Pointer[block] // in the latest group; nil if its tier has no blocks
+	// expected is what the algorithm expects of the server: ewma the latency of a request, see average; bytraffic the
+	// bytes of those in flight, which are in spent.
+	expected atomic.Uint64
+	watched  *watched              // nil in groups that eject nobody
+	block    atomic.Pointer[block] // in the latest group; nil if its tier has no blocks
 }
 
 // restUntil returns the state of a server that rests until a time, with a probe under way or not. It is never
@@ -346,6 +348,7 @@ func makeGroup(servers []Server, o Options, before *Group) (*Group, error) {
 		_, g.averages = g.algorithm.(*ewma)
 		g.countsLatency = g.averages || o.Ejection != nil && o.Ejection.LatencyFactor > 0
 		g.countsTraffic = g.algorithm == algorithm(account{})
+		g.counts = g.counts || g.countsTraffic
 		if !g.selective && g.eject == nil {
 			g.plain, _ = g.algorithm.(plain)
 		}
@@ -423,6 +426,9 @@ func (g *Group) Done(i Index, o Outcome, now int64) {
 // doneCounting is what Done has to do in groups that count more than requests in flight.
 func (g *Group) doneCounting(i Index, o Outcome) {
 	s := &g.servers[i]
+	if g.countsTraffic {
+		s.settle()
+	}
 	if g.eject != nil {
 		g.eject.count(i, o)
 	}

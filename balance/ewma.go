@@ -56,7 +56,7 @@ func (g *Group) Answered(i Index, latency, now int64) {
 	if u := g.units; u != nil {
 		u.group.Answered(u.of[i], latency, now)
 	}
-	word := &g.servers[i].latency
+	word := &g.servers[i].expected
 	for {
 		v := word.Load()
 		if word.CompareAndSwap(v, uint64(average(v).add(float64(latency), now))) {
@@ -90,5 +90,5 @@ func (e *ewma) pick(g *Group, l look) (Index, bool) {
 // cost is how long a request would take, in nanoseconds, if the requests of a server wait for each other.
 func (g *Group) cost(i Index, now int64) float64 {
 	s := &g.servers[i]
-	return average(s.latency.Load()).at(now) * float64(s.inFlight.Load()+1) / float64(s.weight)
+	return average(s.expected.Load()).at(now) * float64(s.inFlight.Load()+1) / float64(s.weight)
 }

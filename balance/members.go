@@ -106,6 +106,9 @@ func (g *Group) adopt(servers []Server, before *Group) (joined []bool) {
 		g.servers[i].state, joined[i] = &fresh[i], true
 		if k != nil {
 			fresh[i].learn(k.state)
+			if before.countsTraffic {
+				fresh[i].settle() // the requests in flight are settled where they were counted
+			}
 		}
 	}
 	if g.eject != nil {
@@ -134,7 +137,7 @@ func (s *state) learn(from *state) {
 	s.full.Store(from.full.Load())
 	s.since.Store(from.since.Load())
 	s.spent.Store(from.spent.Load())
-	s.latency.Store(from.latency.Load())
+	s.expected.Store(from.expected.Load())
 	s.watched = from.watched
 }
 

@@ -12,7 +12,7 @@ type sessions struct {
 	// followed by those of its redirect. No server is there twice.
 	byRoute, byToken map[string][]Index
 	// charge takes a turn from a server that a session has had instead; nil where the algorithm sees that for itself.
-	charge func(s *server)
+	charge func(g *Group, s *server)
 }
 
 // makeSessions finds the servers of each name. It is called when the algorithm has been made.
@@ -69,7 +69,7 @@ func (g *Group) makeSessions(servers []Server) error {
 }
 
 // charger is an algorithm that would not notice the requests that it has not placed itself.
-type charger interface{ charge(s *server) }
+type charger interface{ charge(g *Group, s *server) }
 
 // ByRoute returns the servers for the sessions of a route, in the order in which they are asked: those that bear it,
 // standbys last, each followed by those that it redirects to. There are none if no server bears it.
@@ -114,7 +114,7 @@ func (g *Group) takeOf(servers []Index, now int64, tried *Tried) (Index, bool) {
 				g.tiers[s.tier].inFlight.Add(1)
 			}
 			if g.sessions.charge != nil {
-				g.sessions.charge(s)
+				g.sessions.charge(g, s)
 			}
 		}
 		return i, true
@@ -127,7 +127,7 @@ func (g *Group) takeOf(servers []Index, now int64, tried *Tried) (Index, bool) {
 const maxCharge = 64
 
 // charge has a server owe the turn that a session has had out of order.
-func (*roundRobin) charge(s *server) {
+func (*roundRobin) charge(_ *Group, s *server) {
 	if s.spent.Load() < maxCharge {
 		s.spent.Add(1)
 	}
@@ -143,10 +143,16 @@ func (s *server) pays() bool {
 	return false
 }
 
-// charge counts a request. Bytes come by Traffic, whoever has picked the server.
-func (a account) charge(s *server) {
-	if a.busy {
-		s.spent.Add(1)
-		s.changed()
+// charge counts a request, or the bytes that are expected of it: what they are comes by Traffic, whoever has picked the
+// server.
+func (a account) charge(g *Group, s *server) {
+	n := int64(1)
+	if !a.busy {
+		if n = g.size.average.Load(); n == 0 {
+			return // none has ended yet
+		}
+		s.expected.Add(uint64(n))
 	}
+	s.spent.Add(n)
+	s.changed()
 }

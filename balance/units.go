@@ -108,6 +108,9 @@ func (u *units) count(k Index) {
 	if u.group.factor > 0 && s.tier >= 0 {
 		u.group.tiers[s.tier].inFlight.Add(1)
 	}
+	if k := u.group.sessions; k != nil && k.charge != nil && s.tier >= 0 {
+		k.charge(u.group, s)
+	}
 }
 
 // pickOf picks from one tier. Part of a share is better than nothing.

@@ -217,3 +217,34 @@ func TestNobodyStandsInForFullAddresses(t *testing.T) {
 		}
 	}
 }
+
+// TestSessionsTakeTheTurnsOfAllAddresses is BL-20 where servers have several addresses: what sessions take of one of
+// them is the server's.
+func TestSessionsTakeTheTurnsOfAllAddresses(t *testing.T) {
+	for _, algorithm := range []string{"round-robin", "bytraffic", "bybusyness"} {
+		g, err := New([]Server{
+			{Name: "x1", Of: "x", Weight: 1, Route: "x"}, {Name: "x2", Of: "x", Weight: 1, Route: "x"}, {Name: "y", Weight: 1, Route: "y"},
+		}, Options{Algorithm: algorithm, Addresses: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve := func(i Index, ok bool) string {
+			if !ok {
+				t.Fatalf("%s: nobody", algorithm)
+			}
+			g.Traffic(i, 100)
+			g.Done(i, OutcomeOK, 0)
+			return g.Name(i)
+		}
+		serve(g.Pick(0, NoKey, nil)) // the first is x's
+		serve(g.Pick(0, NoKey, nil))
+		for range 10 {
+			serve(g.PickOf(g.ByRoute([]byte("x")), 0, nil))
+		}
+		for n := range 10 {
+			if name := serve(g.Pick(0, NoKey, nil)); name != "y" {
+				t.Errorf("%s: request %d goes to %s, though sessions have had ten turns of x", algorithm, n, name)
+			}
+		}
+	}
+}
