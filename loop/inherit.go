@@ -5,10 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"reflect"
 	"strings"
 
-	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,10 +99,10 @@ func adopt(lis *Listener, fd int) (net.Addr, error) {
 	return addr, setAll(fd, family, lis.Socket)
 }
 
-// registerShared is registerRead for a socket that other loops watch, too.
+// registerShared is registerRead for a socket that other loops watch, too. netpoll has no call that registers exclusively.
 func (l *Loop) registerShared(e *endpoint) error {
 	event := unix.EpollEvent{Fd: int32(e.fd), Events: unix.EPOLLIN | unix.EPOLLET | unix.EPOLLEXCLUSIVE}
-	if err := unix.EpollCtl(epollOf(l.poller), unix.EPOLL_CTL_ADD, e.fd, &event); err != nil {
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, e.fd, &event); err != nil {
 		return os.NewSyscallError("epoll_ctl add", err)
 	}
 	l.attach(e)
@@ -117,15 +115,6 @@ func (l *Loop) unregisterShared(e *endpoint) {
 	if err := l.poller.Delete(e.fd); err != nil {
 		l.log.Warn("cannot stop watching a shared socket", "error", err)
 	}
-}
-
-// epollOf returns a poller's descriptor, which netpoll keeps to itself. It has no call that registers exclusively.
-func epollOf(p *netpoll.Poller) int {
-	fd := reflect.ValueOf(p).Elem().FieldByName("fd")
-	if !fd.IsValid() || !fd.CanInt() {
-		panicf("loop: netpoll.Poller has no field fd that is a number: %v", fd)
-	}
-	return int(fd.Int())
 }
 
 // unusedSockets says which inherited sockets no listener takes clients of: they would wait there for ever.

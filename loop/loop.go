@@ -4,14 +4,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
-	"unsafe"
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
-	"github.com/panjf2000/gnet/v2/pkg/queue"
 	"golang.org/x/sys/unix"
-
-	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
 
 	"millrace/internal/accesslog"
 	"millrace/pool"
@@ -45,12 +40,11 @@ type Loop struct {
 	srv    *Server
 	log    *slog.Logger
 	poller *netpoll.Poller
+	epoll  int           // the poller's descriptor
+	linger Time          // Plan.Linger
 	gone   chan struct{} // closed when its goroutine has ended
 
-	// Shared with those who post: the eventfd that a post writes to must not be closed meanwhile, since its
-	// number may then be somebody else's.
-	posting sync.Mutex
-	ended   bool
+	posts posts // shared with those who post
 
 	// Owned by the loop's goroutine.
 	plan      *Plan
@@ -83,6 +77,7 @@ type Loop struct {
 	draining   bool // no new connections, no new requests on old ones
 	stop       bool // nothing is left to do
 	now        Time
+	yielded    Time // when other goroutines were last let run
 	record     accesslog.Record
 }
 
@@ -102,7 +97,8 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 	}
 	now := clock()
 	l := &Loop{
-		id: id, srv: srv, log: srv.log, poller: poller, gone: make(chan struct{}),
+		id: id, srv: srv, log: srv.log, poller: poller, epoll: epollOf(poller), gone: make(chan struct{}),
+		linger:  Time(srv.plan.Linger),
 		timers:  newWheel(now),
 		relay:   make([]byte, headRoom+relayRead+tailRoom),
 		scratch: make([]byte, 0, headRoom+relayRead+headRoom),
@@ -119,7 +115,7 @@ func newLoop(srv *Server, id int) (*Loop, error) {
 		l.poller.Close()
 		return nil, err
 	}
-	if err := l.runs.open(l); err != nil {
+	if err := l.posts.open(l); err != nil {
 		l.tick.close()
 		l.poller.Close()
 		return nil, err
@@ -153,58 +149,6 @@ func (l *Loop) setTargets(plan *Plan) {
 		for i := range b.Servers {
 			l.join(b, i)
 		}
-	}
-}
-
-// run polls until stop. It is the loop's goroutine.
-func (l *Loop) run() error {
-	err := l.poller.Polling(l.dispatch)
-	if err == gneterrors.ErrEngineShutdown {
-		err = nil
-	}
-	return err
-}
-
-// dispatch gives an event to the descriptor's owner. An event for a descriptor that was closed earlier in
-// the batch finds nobody.
-func (l *Loop) dispatch(fd int, events netpoll.IOEvent, _ netpoll.IOFlags) error {
-	if fd >= len(l.fds) {
-		return nil
-	}
-	e := l.fds[fd]
-	if e == nil {
-		return nil
-	}
-	l.now = clock()
-	e.latch(events)
-	e.own.ready(e)
-	return l.verdict()
-}
-
-// verdict is what a callback tells the poller: to go on, or that the loop has nothing left to do.
-func (l *Loop) verdict() error {
-	if l.stop {
-		return gneterrors.ErrEngineShutdown
-	}
-	return nil
-}
-
-// post runs f on the loop's goroutine. It may be called from any goroutine. When the loop has ended, nothing
-// happens.
-func (l *Loop) post(f func()) {
-	l.posting.Lock()
-	defer l.posting.Unlock()
-	if l.ended {
-		return
-	}
-	err := l.poller.Trigger(queue.HighPriority, func(any) error {
-		l.now = clock()
-		f()
-		return l.verdict()
-	}, nil)
-	if err != nil {
-		// The eventfd takes any number of writes.
-		l.log.Error("post to a loop failed", "loop", l.id, "error", err)
 	}
 }
 
@@ -312,50 +256,6 @@ func (t *ticker) resume() {
 	t.at, t.queued = never, false
 	if next := t.l.timers.next(); next != never {
 		t.set(next)
-	}
-}
-
-// runner is something that met a bound of its turn and has more to do.
-type runner interface{ resume() }
-
-// runList holds the runners of the next turn. It wakes the loop by an eventfd of its own and not by a
-// task: the poller runs tasks until there are none, so a task that posts itself again would keep all
-// I/O out, while an event takes its place among the others.
-type runList struct {
-	endpoint
-	l             *Loop
-	next, current []runner
-}
-
-func (r *runList) open(l *Loop) error {
-	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		return os.NewSyscallError("eventfd", err)
-	}
-	r.l = l
-	r.fd, r.own = fd, r
-	return l.registerRead(&r.endpoint)
-}
-
-// add puts x on the list for the next turn; the caller sees to it that it is there once.
-func (r *runList) add(x runner) {
-	r.next = append(r.next, x)
-	if len(r.next) == 1 {
-		one := uint64(1)
-		b := unsafe.Slice((*byte)(unsafe.Pointer(&one)), 8)
-		if _, err := unix.Write(r.fd, b); err != nil {
-			// 2^64 turns would have to pass unread for EAGAIN.
-			panicf("loop %d: eventfd write: %v", r.l.id, err)
-		}
-	}
-}
-
-// ready runs the list once. Who wants another turn comes after whatever happened in the meantime.
-func (r *runList) ready(*endpoint) {
-	r.current, r.next = r.next, r.current[:0]
-	for i, x := range r.current {
-		r.current[i] = nil
-		x.resume()
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 type Plan struct {
 	// Loops is the number of event loops; 0 means one a usable CPU.
 	Loops int
+	// Linger is how long a loop without anything to do keeps its processor (one of GOMAXPROCS), in whole milliseconds. It is
+	// for a process that does little but run loops: other goroutines may have to wait for that long. 0: not at all.
+	Linger time.Duration
 	// MaxConnections bounds client connections over all loops; 0 derives it from the open-file limit.
 	MaxConnections int
 	// DrainTimeout bounds how long a drain waits for exchanges in flight.

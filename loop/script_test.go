@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/panjf2000/gnet/v2/pkg/queue"
 	"golang.org/x/sys/unix"
 
 	"millrace/balance"
@@ -226,7 +225,7 @@ func (w *world) look() (g glance) {
 func (w *world) glance() glance {
 	l := w.l
 	g := glance{
-		queued: len(l.runs.next), state: l.state(),
+		queued: l.runs.queued(), state: l.state(),
 		open: l.open, idle: l.idle.Len(), buffers: l.bufs.inUse,
 		spares: [3]int{len(l.spare.sessions), len(l.spare.exchanges), len(l.spare.conns)},
 	}
@@ -352,14 +351,7 @@ func (w *world) play(script []byte) *scriptRun {
 // hold stops the loop, so that what is done meanwhile reaches it in one batch.
 func (r *scriptRun) hold() {
 	holding, released := make(chan struct{}), make(chan struct{})
-	err := r.w.l.poller.Trigger(queue.HighPriority, func(any) error {
-		close(holding)
-		<-released
-		return nil
-	}, nil)
-	if err != nil {
-		panicf("trigger: %v", err)
-	}
+	r.w.l.post(func() { close(holding); <-released })
 	<-holding
 	r.release = func() { close(released) }
 }

@@ -409,15 +409,12 @@ func (l *Loop) leave() {
 }
 
 // shut closes the loop's own descriptors. All loops have ended, or never began: as long as one runs, others
-// may be posted to, which writes to a descriptor of their pollers.
+// may be posted to, which writes to a descriptor of theirs.
 func (l *Loop) shut() {
-	l.posting.Lock()
-	l.ended = true
-	l.posting.Unlock()
+	l.posts.close()
 	l.leave()
 	l.pipes.close()
 	l.tick.close()
-	sysClose(l.runs.fd)
 	if err := l.poller.Close(); err != nil {
 		l.log.Warn("cannot close a poller", "error", err)
 	}

@@ -31,6 +31,26 @@ func sysAccept(fd int, sa *unix.RawSockaddrAny) (int, syscall.Errno) {
 	return int(n), errno
 }
 
+// sysEpollWait waits for up to so many milliseconds, without telling the Go scheduler, so that it keeps the processor for as
+// long. A signal ends it, by which the scheduler asks for the processor.
+func sysEpollWait(epfd int, events []unix.EpollEvent, ms int) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
+// blockEpollWait waits for as long as it takes, while others have the processor.
+func blockEpollWait(epfd int, events []unix.EpollEvent) (int, syscall.Errno) {
+	forever := -1
+	n, _, errno := syscall.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(forever), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}
+
 func sysClose(fd int) {
 	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -52,6 +53,10 @@ wrong: then it has said every problem, as check would.`,
 	return command
 }
 
+// linger is longer than a loop under load waits for anything, and shorter than what anybody notices who waits for a loop that
+// does nothing.
+const linger = 100 * time.Millisecond
+
 // run serves what the file at path says, until a signal ends it. What goes wrong is in the log already when it
 // returns.
 func run(path string, log *slog.Logger) error {
@@ -62,12 +67,12 @@ func run(path string, log *slog.Logger) error {
 	}
 	// Reading a file of thousands of routes takes ten times as much memory as serving them.
 	debug.FreeOSMemory()
-	// A processor a loop, and none to spare: each time a loop is about to wait, the scheduler would wake an idle
-	// processor to look for work that is not there, and the loop would often go on over there. That costs a
-	// loop on its own one request in seven.
+	// A processor a loop, and none to spare: the scheduler would wake one that is idle to look for work that is not there,
+	// and the loop would often go on over there.
 	if n := plan.Loops; n > 0 && n < runtime.GOMAXPROCS(0) {
 		runtime.GOMAXPROCS(n)
 	}
+	plan.Linger = linger
 	plan.MemoryLimit = limitMemory(plan.MemoryLimit, log)
 	plan.Inherited = activation.Files(true)
 	give, err := privileges(path, plan, log)
