@@ -11,14 +11,16 @@ import (
 
 // machine is where and how a run was made, without anything that names the machine.
 type machine struct {
-	Date     string    `json:"date"`
-	Commit   string    `json:"commit"`
-	Command  string    `json:"command"`
-	Kernel   string    `json:"kernel"`
-	CPU      string    `json:"cpu"`
-	CPUs     int       `json:"cpus"`
-	Memory   int64     `json:"memory_bytes"`
-	Versions []version `json:"versions"`
+	Date    string `json:"date"`
+	Commit  string `json:"commit"`
+	Command string `json:"command"`
+	Kernel  string `json:"kernel"`
+	CPU     string `json:"cpu"`
+	CPUs    int    `json:"cpus"`
+	Memory  int64  `json:"memory_bytes"`
+	// Congestion is TCP's congestion control. bbr paces what it sends by timers, which the sender pays for.
+	Congestion string    `json:"congestion_control"`
+	Versions   []version `json:"versions"`
 }
 
 type version struct {
@@ -35,6 +37,8 @@ func describeMachine(o *options, peers []*peer) machine {
 		CPU:     cpuModel(readFile("/proc/cpuinfo")),
 		CPUs:    onlineCPUs(readFile("/proc/cpuinfo")),
 		Memory:  statusBytes(readFile("/proc/meminfo"), "MemTotal"),
+
+		Congestion: strings.TrimSpace(readFile("/proc/sys/net/ipv4/tcp_congestion_control")),
 	}
 	for _, p := range append(peers, originPeer(o)) {
 		if p.version != nil {

@@ -218,7 +218,7 @@ func (r *report) head(b *strings.Builder, title string) {
 	m := r.Machine
 	fmt.Fprintf(b, "# %s, %s, %s\n\n", title, m.Date, m.Commit)
 	fmt.Fprintf(b, "    %s\n\n", m.Command)
-	fmt.Fprintf(b, "Linux %s, %d x %s, %d MiB of memory.\n\n", m.Kernel, m.CPUs, m.CPU, m.Memory>>20)
+	fmt.Fprintf(b, "Linux %s, %d x %s, %d MiB of memory, TCP congestion control %s.\n\n", m.Kernel, m.CPUs, m.CPU, m.Memory>>20, m.Congestion)
 	b.WriteString("| program | version |\n|---|---|\n")
 	for _, v := range m.Versions {
 		fmt.Fprintf(b, "| %s | %s |\n", v.Name, v.Text)
