@@ -224,7 +224,11 @@ func (t *ticker) open(l *Loop) error {
 	}
 	t.l, t.at = l, never
 	t.fd, t.own = fd, t
-	return l.registerRead(&t.endpoint)
+	if err := l.registerRead(&t.endpoint); err != nil {
+		sysClose(fd)
+		return err
+	}
+	return nil
 }
 
 func (t *ticker) close() { sysClose(t.fd) }

@@ -125,7 +125,11 @@ func (p *posts) open(l *Loop) error {
 		return os.NewSyscallError("eventfd", err)
 	}
 	p.fd, p.own = fd, p
-	return l.registerRead(&p.endpoint)
+	if err := l.registerRead(&p.endpoint); err != nil {
+		sysClose(fd)
+		return err
+	}
+	return nil
 }
 
 func (p *posts) close() {

@@ -31,7 +31,7 @@ func TestALoopThatKeepsItsProcessorStopsNobody(t *testing.T) {
 	p.drain()
 }
 
-// It waits for what it has been told of last as well.
+// However long it would wait, and whether the loop's own goroutine posts or another.
 func TestAPostReachesALoopThatWaits(t *testing.T) {
 	for _, linger := range []time.Duration{0, time.Millisecond, time.Hour} {
 		t.Run(fmt.Sprint("linger ", linger), func(t *testing.T) {
