@@ -6,16 +6,8 @@ func ValidAuthority(b []byte) bool { return validAuthority(b) }
 // ValidTarget reports whether b is a request target in origin-form: a slash, and then what a target may hold (RFC 9112,
 // 3.2.1).
 func ValidTarget(b []byte) bool {
-	if len(b) == 0 || b[0] != '/' {
-		return false
-	}
-	for _, c := range b {
-		if !isTarget[c] {
-			return false
-		}
-	}
-	return true
+	return len(b) > 0 && b[0] == '/' && targetEnd(b, 0) == len(b)
 }
 
 // ValidFieldValue reports whether b may be the value of a field: it has no control character but HTAB (RFC 9110, 5.5).
-func ValidFieldValue(b []byte) bool { return textLen(b) == len(b) }
+func ValidFieldValue(b []byte) bool { return textEnd(b, 0) == len(b) }

@@ -3,7 +3,6 @@ package httpparse
 import (
 	"bytes"
 	"encoding/binary"
-	"math/bits"
 )
 
 // isToken tells the characters of a token (RFC 9110, 5.6.2).
@@ -27,9 +26,7 @@ const MaxConnectionOptions = 64
 func parseFields(buf []byte, at int, h *Head) (next int, err error) {
 	for {
 		name := at
-		for at < len(buf) && isPlainName[buf[at]] {
-			at++
-		}
+		at = nameEnd(buf, at)
 		if at == name || at == len(buf) || buf[at] != ':' {
 			switch {
 			case at < len(buf) && buf[at] == '_':
@@ -51,7 +48,7 @@ func parseFields(buf []byte, at int, h *Head) (next int, err error) {
 			at++
 		}
 		value := at
-		at += textLen(buf[at:])
+		at = textEnd(buf, at)
 		if at+1 >= len(buf) || buf[at] != '\r' || buf[at+1] != '\n' {
 			return 0, badEnd(buf, at, BadFieldValue)
 		}
@@ -63,7 +60,7 @@ func parseFields(buf []byte, at int, h *Head) (next int, err error) {
 		if len(h.Fields) == cap(h.Fields) {
 			return 0, syntax(TooManyFields, name)
 		}
-		id, obscured := identify(buf[name:colon])
+		id, obscured := identify(buf, name, colon)
 		if obscured {
 			return 0, syntax(ObscuredField, name)
 		}
@@ -107,41 +104,6 @@ func badEnd(buf []byte, at int, kind Kind) error {
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
-
-const (
-	every01 = 0x0101010101010101
-	every80 = 0x8080808080808080
-)
-
-// textLen returns how many bytes of b come before the first one that a field value may not hold (RFC 9110,
-// 5.5), a control character other than HTAB, or DEL: normally the CR at the line's end. It looks at eight
-// bytes at a time.
-func textLen(b []byte) int {
-	i := 0
-	for i+8 <= len(b) {
-		v := binary.LittleEndian.Uint64(b[i:])
-		low := (v - every01*0x20) &^ v // high bit set where a byte is below 0x20
-		del := v ^ every01*0x7f        // zero where a byte is 0x7f
-		del = (del - every01) &^ del   // high bit set where it was zero
-		found := (low | del) & every80
-		if found == 0 {
-			i += 8
-			continue
-		}
-		// A borrow spoils only bytes above one that was found, so that the lowest is right.
-		i += bits.TrailingZeros64(found) / 8
-		if b[i] != '\t' {
-			return i
-		}
-		i++
-	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c < 0x20 && c != '\t' || c == 0x7f {
-			return i
-		}
-	}
-	return i
-}
 
 // equalLower compares ASCII letters case-insensitively with lower, which holds small letters, dashes and what
 // makes a URL's scheme. No byte of name is a control character: nothing but its capital becomes a small letter
@@ -222,18 +184,58 @@ var candidates = func() (t [maxFieldName + 1][32]FieldID) {
 	return t
 }()
 
-// identify finds a field's ID by its name. obscured is set for a name that a server which takes punctuation for
-// dashes would take for one that decides about framing or routing: CGI turns dashes into underscores, and many
+// words are a name of n bytes as three numbers: those that begin at its first byte, at its ninth, or its eighth from the end if
+// that comes before, and at its eighth from the end. A name shorter than eight bytes is the first alone, without what mask
+// leaves out.
+type words struct{ first, middle, last, mask uint64 }
+
+// fieldWords are the names of the known fields.
+var fieldWords = func() (t [numFieldIDs]words) {
+	for id := FieldOther + 1; id < numFieldIDs; id++ {
+		name := []byte(fieldNames[id])
+		n := len(name)
+		if n < 8 {
+			t[id].mask = 1<<(8*n) - 1
+			t[id].first = binary.LittleEndian.Uint64(append(name, make([]byte, 8)...)) & t[id].mask
+			continue
+		}
+		t[id] = words{
+			first:  binary.LittleEndian.Uint64(name),
+			middle: binary.LittleEndian.Uint64(name[min(8, n-8):]),
+			last:   binary.LittleEndian.Uint64(name[n-8:]),
+			mask:   1<<64 - 1,
+		}
+	}
+	return t
+}()
+
+// isNamed reports whether the name at buf[name:colon] is that of the known field id, which is as long: see equalLower.
+func isNamed(buf []byte, name, colon int, id FieldID) bool {
+	if name+8 > len(buf) {
+		return equalLower(buf[name:colon], fieldNames[id]) // a short one at the very end
+	}
+	known := &fieldWords[id]
+	if (load(buf, name)|every20)&known.mask != known.first {
+		return false
+	}
+	n := colon - name
+	return n < 8 ||
+		load(buf, name+min(8, n-8))|every20 == known.middle &&
+			load(buf, colon-8)|every20 == known.last
+}
+
+// identify finds a field's ID by its name, buf[name:colon]. obscured is set for a name that a server which takes punctuation
+// for dashes would take for one that decides about framing or routing: CGI turns dashes into underscores, and many
 // servers any other punctuation along with them.
-func identify(name []byte) (id FieldID, obscured bool) {
-	if len(name) > maxFieldName {
+func identify(buf []byte, name, colon int) (id FieldID, obscured bool) {
+	if colon-name > maxFieldName {
 		return FieldOther, false
 	}
-	id = candidates[len(name)][name[0]%32]
-	if id == FieldOther || equalLower(name, fieldNames[id]) {
+	id = candidates[colon-name][buf[name]%32]
+	if id == FieldOther || isNamed(buf, name, colon, id) {
 		return id, false
 	}
-	return FieldOther, isObscured(name, id)
+	return FieldOther, isObscured(buf[name:colon], id)
 }
 
 // isObscured reports whether name is that of the known field id with other punctuation in place of some dashes.

@@ -59,7 +59,7 @@ func (h *Head) folds(buf []byte, at int) bool {
 // unfold makes the line that begins at buf[at] a part of the field before it, and returns where the next begins.
 // It writes only when the line is complete and correct: the answer to a beginning is the same before and after.
 func (h *Head) unfold(buf []byte, at int) (next int, err error) {
-	end := at + textLen(buf[at:])
+	end := textEnd(buf, at)
 	if end+1 >= len(buf) || buf[end] != '\r' || buf[end+1] != '\n' {
 		return 0, badEnd(buf, end, BadFieldValue)
 	}

@@ -39,15 +39,6 @@ const MaxEmptyLines = 4
 // maxMethodLength bounds a method: the longest registered one, UPDATEREDIRECTREF, has 17 characters.
 const maxMethodLength = 32
 
-// isTarget tells the characters that a request target may hold: visible ASCII without '#', since a
-// fragment is never sent (RFC 9112, 3.2).
-var isTarget = func() (t [256]bool) {
-	for c := 0x21; c < 0x7f; c++ {
-		t[c] = c != '#'
-	}
-	return t
-}()
-
 // ParseRequest parses a request head from the beginning of buf. It returns the head's length in bytes, the
 // empty line included; or ErrNeedMore; or an *Error. scanned says how many bytes of buf an earlier call has
 // answered with ErrNeedMore; 0 at first. r.Fields keeps its array: its capacity is the limit of fields. r.Allow
@@ -101,9 +92,7 @@ func parseRequestLine(buf []byte, start int, r *Request) (next int, err error) {
 	r.Method = methodOf(buf[start:at])
 	at++
 	target := at
-	for at < len(buf) && isTarget[buf[at]] {
-		at++
-	}
+	at = targetEnd(buf, at)
 	if at == target || at == len(buf) || buf[at] != ' ' {
 		return 0, badEnd(buf, at, BadTarget)
 	}

@@ -58,7 +58,7 @@ func parseStatusLine(buf []byte, r *Response) (next int, err error) {
 	if at < len(buf) && buf[at] == ' ' {
 		at++
 		start := at
-		at += textLen(buf[at:])
+		at = textEnd(buf, at)
 		r.Reason = View{uint32(start), uint32(at)}
 	}
 	if at+1 >= len(buf) || buf[at] != '\r' || buf[at+1] != '\n' {
