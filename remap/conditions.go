@@ -38,6 +38,12 @@ func compile(c *Rule) conditions {
 	}
 }
 
+// empty reports whether no condition is set.
+func (c *conditions) empty() bool {
+	return len(c.listeners)+len(c.hosts)+len(c.methods)+len(c.headers)+len(c.query)+len(c.clients) == 0 &&
+		c.path == "" && c.prefix == "" && c.extension == "" && c.pattern == nil
+}
+
 // allHold reports whether a request meets all conditions that are set, the cheap ones first.
 func (c *conditions) allHold(s *subject) bool {
 	return (len(c.listeners) == 0 || slices.Contains(c.listeners, s.Listener)) &&

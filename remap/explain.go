@@ -21,14 +21,16 @@ type Miss struct {
 // ask: Match, of the same conditions, decides.
 func (t *Table) Misses(in *Incoming, rule int) (misses []Miss) {
 	s := subject{Incoming: in}
-	s.name, s.port = splitHost(in.Req.Authority.Of(in.Head))
 	var b [maxHost]byte
-	s.name = lowerHost(&b, s.name)
+	s.name, s.port = host(in, &b)
 	r := &t.rules[rule]
 	for m, c := range r.all.each {
 		if !c.allHold(&s) {
 			misses = append(misses, m)
 		}
+	}
+	if r.none == nil {
+		return misses
 	}
 	for m, c := range r.none.each {
 		if c.oneHolds(&s) {

@@ -62,6 +62,7 @@ type Incoming struct {
 type Table struct {
 	rules []rule
 	index index
+	hosts bool // a rule looks at the host
 	// mapped has the rules for endings that are mapped, which come first, and origins which rule each of them is of; nil: none
 	// is mapped.
 	mapped  *Table
@@ -69,7 +70,11 @@ type Table struct {
 }
 
 // rule is a Rule made ready for matching.
-type rule struct{ all, none conditions }
+type rule struct {
+	all  conditions
+	none *conditions // nil without Rule.Not
+	any  bool        // every request meets it
+}
 
 // New returns a table in which the first of the rules that a request meets is the one that counts. A host that is no
 // pattern in the sense of Rule.Hosts matches nothing; it is the caller's business to have refused it.
@@ -79,13 +84,18 @@ type rule struct{ all, none conditions }
 func New(rules []Rule, extensions ...Mapping) *Table {
 	t := &Table{rules: make([]rule, len(rules))}
 	for i, r := range rules {
-		t.rules[i].all = compile(&r)
+		made := &t.rules[i]
+		made.all = compile(&r)
+		if made.all.path == "/" {
+			made.all.path = "" // it begins every path, and "*", which is none
+		}
+		t.hosts = t.hosts || len(made.all.hosts) > 0
 		if r.Not != nil {
-			t.rules[i].none = compile(r.Not)
+			none := compile(r.Not)
+			made.none = &none
+			t.hosts = t.hosts || len(none.hosts) > 0
 		}
-		if t.rules[i].all.path == "/" {
-			t.rules[i].all.path = "" // it begins every path, and "*", which is none
-		}
+		made.any = made.none == nil && made.all.empty()
 	}
 	t.index.build(t.rules)
 	var mapped []Rule
@@ -121,11 +131,21 @@ func (t *Table) Match(in *Incoming) (rule int, ok bool) {
 		}
 	}
 	s := subject{Incoming: in}
-	s.name, s.port = splitHost(in.Req.Authority.Of(in.Head))
-	var b [maxHost]byte
-	s.name = lowerHost(&b, s.name)
-	i := t.index.first(t.rules, &s)
+	i := 0
+	if t.hosts {
+		var b [maxHost]byte
+		s.name, s.port = host(in, &b)
+		i = t.index.first(t.rules, &s)
+	} else {
+		i = t.index.any.first(t.rules, &s, len(t.rules))
+	}
 	return i, i < len(t.rules)
+}
+
+// host returns what the host of a request is, its name in lower case, in b.
+func host(in *Incoming, b *[maxHost]byte) (name, port []byte) {
+	name, port = splitHost(in.Req.Authority.Of(in.Head))
+	return lowerHost(b, name), port
 }
 
 // Mapped reports whether the rule that Match chooses is chosen because the path's ending is mapped.
@@ -137,7 +157,9 @@ func (t *Table) Mapped(in *Incoming) bool {
 	return ok
 }
 
-func (r *rule) match(s *subject) bool { return r.all.allHold(s) && !r.none.oneHolds(s) }
+func (r *rule) match(s *subject) bool {
+	return r.any || r.all.allHold(s) && (r.none == nil || !r.none.oneHolds(s))
+}
 
 // hostPattern is one of Rule.Hosts.
 type hostPattern struct {
