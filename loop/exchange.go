@@ -91,13 +91,14 @@ type exchange struct {
 
 // reset makes x ready for the next request. Arrays are kept.
 func (x *exchange) reset() {
-	tried, req, res, up, down, target := x.tried, x.req.Fields[:0], x.res.Fields[:0], x.up.fields, x.down.fields, x.sentTarget[:0]
+	tried, req, res, up, down, target, trip := x.tried, x.req.Fields[:0], x.res.Fields[:0], x.up.fields, x.down.fields, x.sentTarget[:0], x.spareTrip
 	tried.Reset()
 	if cap(target) > headRead {
 		target = nil
 	}
-	*x = exchange{tried: tried, connected: -1, firstByte: -1, sentTarget: target, spareTrip: x.spareTrip}
-	x.req.Fields, x.res.Fields, x.up.fields, x.down.fields = req, res, up, down
+	*x = exchange{} // as a whole, and then what is not zero: else it is made elsewhere and copied
+	x.tried, x.req.Fields, x.res.Fields, x.up.fields, x.down.fields, x.sentTarget, x.spareTrip = tried, req, res, up, down, target, trip
+	x.connected, x.firstByte = -1, -1
 }
 
 // spares are the loop's free lists of what comes and goes with connections and requests.
