@@ -83,7 +83,7 @@ profile: ## make the profile anew that the compiler optimises by, cmd/millrace/d
 	go test ./loop -run '^TestARequestAllocatesNothing$$' -count 3 -o bin/loop.test -cpuprofile cmd/millrace/default.pgo
 
 .PHONY: limits
-limits: bin/limit_copy bin/limit_splice bin/origin ## build the bench's own programs: two that only move bytes, and its origin
+limits: bin/limit_copy bin/limit_splice bin/limit_spread bin/origin ## build the bench's own programs: three that only move bytes, and its origin
 
 .PHONY: deps
 deps: ## install what tests and bench need and is not there yet (Debian packages, Go modules)

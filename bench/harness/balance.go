@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -40,14 +41,28 @@ func balanceName(algorithm string, servers int) string {
 	return fmt.Sprintf("%s-%d", algorithm, servers)
 }
 
+// spreadPeer is the program that passes bytes on to so many connections in turn, which is what the kernel takes for them.
+func spreadPeer(o *options, conns int) *peer {
+	return &peer{
+		name: spreadName(conns), binary: filepath.Join(o.root, "bin", "limit_spread"),
+		args: func(s *settings) []string { return []string{s.Port, s.OriginPort, strconv.Itoa(conns)} },
+	}
+}
+
+func spreadName(conns int) string { return fmt.Sprintf("limit_spread-%d", conns) }
+
 // balancePeers are what is measured with a number of servers: first fair with one server and round-robin with all of them, which
-// the others are compared with.
-func balancePeers(o *options, servers int) []*peer {
+// the others are compared with. With more servers than clients, who uses all of them has more connections than fair-1, and last
+// comes what that is in the kernel.
+func balancePeers(o *options, servers, clients int) []*peer {
 	peers := []*peer{balancePeer(o, "fair", 1), balancePeer(o, "round-robin", servers)}
 	for _, algorithm := range o.peers {
 		if algorithm != "round-robin" && (algorithm != "fair" || servers != 1) {
 			peers = append(peers, balancePeer(o, algorithm, servers))
 		}
+	}
+	if servers > clients {
+		peers = append(peers, spreadPeer(o, clients), spreadPeer(o, servers))
 	}
 	return peers
 }
@@ -90,13 +105,15 @@ func serverAddrs(port string, n int) []string {
 
 // measureBalance measures all ways to balance with each number of servers.
 func (b *bench) measureBalance(ctx context.Context) error {
-	if _, err := os.Stat(b.o.millrace); err != nil {
-		return fmt.Errorf("millrace: %w (make build limits)", err)
+	for _, binary := range []string{b.o.millrace, spreadPeer(b.o, 1).binary} {
+		if _, err := os.Stat(binary); err != nil {
+			return fmt.Errorf("%w (make build limits)", err)
+		}
 	}
 	rep := &report{Machine: describeMachine(b.o, []*peer{{name: "millrace", binary: b.o.millrace, version: []string{"version"}}})}
 	for _, c := range b.o.cells() {
 		for _, c.Servers = range balanceServers {
-			res, err := b.measureCell(ctx, c, balancePeers(b.o, c.Servers))
+			res, err := b.measureCell(ctx, c, balancePeers(b.o, c.Servers, c.Conns))
 			if err != nil {
 				return err
 			}
@@ -127,7 +144,8 @@ Each row is millrace with one way to balance and so many servers, which are addr
 are interleaved. *CPU* is the time that millrace spent on a request, with the least and the most of the rounds. *Times fair-1* is this
 row's CPU divided by that of ` + "`fair`" + ` with one server in the same rounds; *times round-robin* is by that of ` + "`round-robin`" + ` with
 as many servers, which chooses at once and uses all servers: what a row has above it is the choosing, and what round-robin has
-above fair-1 is the part of the kernel and of the caches in more connections.
+above fair-1 is the part of the kernel and of the caches in more connections. ` + "`limit_spread`" + ` does nothing but pass bytes on to so many
+connections in turn, so that what it takes more for many of them is the kernel's part alone.
 
 *Conns* is how many connections the origin has in the end, *made* how many of those were made while it was measured: they are
 kept, and runs that warm up go on until hardly any are made, so that it is choosing and not connecting that is measured; a row with
@@ -170,7 +188,7 @@ func (res *result) balanceTable(b *strings.Builder) {
 			p.Name, m.CPU, least, most, times(m, fair), times(m, even), m.PerSecond, m.P50, m.P99,
 			m.Conns, m.ConnsMade, m.Utilization*100, m.foreign(), p.errors(),
 		)
-		if fair != nil && m.CPU > withinBase*fair.CPU {
+		if fair != nil && m.CPU > withinBase*fair.CPU && !strings.HasPrefix(p.Name, "limit_") {
 			text := p.Name
 			if even != nil && p.Name != balanceName("round-robin", res.Servers) {
 				text += fmt.Sprintf(" (%s times round-robin)", times(m, even))
@@ -184,6 +202,13 @@ func (res *result) balanceTable(b *strings.Builder) {
 		b.WriteString("\nAll within 5 % of fair-1.\n")
 	default:
 		fmt.Fprintf(b, "\nMore than 5 %% above fair-1: %s.\n", strings.Join(above, ", "))
+	}
+	few, many := res.median(spreadName(res.Conns)), res.median(spreadName(res.Servers))
+	if few != nil && many != nil && few != many {
+		fmt.Fprintf(
+			b, "\nThe kernel alone: %d connections in turn take %s times, or %.2f us more than, what %d take (limit_spread).\n",
+			res.Servers, times(many, few), many.CPU-few.CPU, res.Conns,
+		)
 	}
 }
 
