@@ -68,7 +68,7 @@ func (l *Loop) dial(server int, s *session) (*backendConn, syscall.Errno) {
 }
 
 // connected asks the kernel how the connection attempt stands: 0 for made, EALREADY for still under way.
-// A writable event alone does not tell: it may have been meant for the descriptor's previous life.
+// A writable event does not tell: it comes with a failure too.
 func (c *backendConn) connected() syscall.Errno {
 	err := unix.Connect(c.fd, c.l.targets[c.server].sockaddr)
 	switch err {

@@ -12,10 +12,9 @@ type owner interface{ ready(e *endpoint) }
 // endpoint is one non-blocking descriptor, registered once, edge-triggered, for read and write.
 //
 // Readiness is two latches, set by events and cleared by the system call that found nothing more to do.
-// An event is only a hint: a descriptor closed in the middle of a batch may be reused by a connection
-// that is made in the same batch, which then sees the old one's event. All that does is one system call
-// that returns EAGAIN. (Connecting is the one state where a hint could be taken for a fact, so it asks
-// the kernel: see session.dial.)
+// An event is only a hint: what it told of may have been done by the time that its owner comes to it, all events of a turn being
+// noted first. And a descriptor closed in the middle of a turn may be reused by a connection that is made in the same turn, whose
+// owner is then called for nothing.
 type endpoint struct {
 	fd  int
 	own owner

@@ -38,7 +38,10 @@ func (l *Loop) run() error {
 		}
 		l.runs.begin()
 		for i := range events[:n] {
-			l.dispatch(&events[i])
+			l.latch(&events[i])
+		}
+		for i := range events[:n] {
+			l.dispatch(int(events[i].Fd))
 			if l.stop {
 				return nil
 			}
@@ -81,10 +84,17 @@ func (l *Loop) wait(events []unix.EpollEvent) (int, syscall.Errno) {
 	}
 }
 
-// dispatch gives an event to the descriptor's owner. An event for a descriptor that was closed earlier in
-// the batch finds nobody.
-func (l *Loop) dispatch(ev *unix.EpollEvent) {
-	fd := int(ev.Fd)
+// latch notes an event. All events of a turn are noted before the first of them is given to its owner: the memory that they
+// concern is fetched at the same time then, and not one after the other.
+func (l *Loop) latch(ev *unix.EpollEvent) {
+	if fd := int(ev.Fd); fd < len(l.fds) && l.fds[fd] != nil {
+		l.fds[fd].latch(ev.Events)
+	}
+}
+
+// dispatch has a descriptor's owner see to what has been noted for it. A descriptor that was closed earlier in the turn has
+// none, or one that has not been waited for, whom it does no harm.
+func (l *Loop) dispatch(fd int) {
 	if fd >= len(l.fds) {
 		return
 	}
@@ -93,7 +103,6 @@ func (l *Loop) dispatch(ev *unix.EpollEvent) {
 		return
 	}
 	l.now = clock()
-	e.latch(ev.Events)
 	e.own.ready(e)
 }
 

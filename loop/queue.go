@@ -439,8 +439,8 @@ func (s *session) usable(c *backendConn) bool {
 	if x.fresh || x.backend.Reuse != nil && x.backend.Reuse.tooOld(c, s.l.now) {
 		return false
 	}
-	// Connections that the server closes are taken out when their event comes. It may be waiting
-	// behind ours, and a request that is not idempotent must not find out by dying.
+	// Connections that the server closes are taken out when their event comes, and not used in the turn that brings it. It
+	// may come with the next turn, and a request that is not idempotent must not find out by dying.
 	return x.req.Method.Idempotent() && !c.readable || c.quiet()
 }
 
