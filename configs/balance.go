@@ -231,24 +231,25 @@ func (v validator) failing(b *backend) {
 			}
 		}
 		if !known {
-			v.retryStatus(b, word)
+			known = v.retryStatus(b, word)
 		}
+		b.RetryOn.ok = b.RetryOn.ok && known
 	}
 }
 
-// retryStatus reads an element of retry_on that is none of its words.
-func (v validator) retryStatus(b *backend, s value[string]) {
+// retryStatus reads an element of retry_on that is none of its words, and reports whether it is statuses.
+func (v validator) retryStatus(b *backend, s value[string]) bool {
 	r, err := health.ParseStatusRange(s.v)
 	switch ours := retryElsewhere[plain(s.v)]; {
 	case ours != "":
 		v.value(s.place, "%s is %s here", quoted(s.v), ours)
-		return
+		return false
 	case err != nil:
 		v.value(s.place, `%s is nothing to try again on: allowed are "connect", "closed", "timeout", statuses from 400 to 599 and ranges of them such as "502-504"`, quoted(s.v))
-		return
+		return false
 	case r.First < 400:
 		v.value(s.place, "%s has statuses that are no errors: allowed are those from 400 to 599", quoted(s.v))
-		return
+		return false
 	}
 	if b.retryStatus == nil {
 		b.retryStatus = new(loop.StatusSet)
@@ -256,6 +257,7 @@ func (v validator) retryStatus(b *backend, s value[string]) {
 	for status := r.First; status <= r.Last; status++ {
 		b.retryStatus.Add(status)
 	}
+	return true
 }
 
 // member is what the balance has to know of a server.

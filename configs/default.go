@@ -87,7 +87,7 @@ func (f *file) setDefaults() {
 		setDefault(&b.MaxFails, 1)
 		setDefault(&b.FailOnTimeout, false)
 		setDefault(&b.MaxAttempts, 0)
-		setDefault(&b.RetryBudget, 20)
+		setDefault(&b.RetryBudget, defaultRetryBudget)
 		setDefault(&b.Ping, 0)
 		b.setStickyDefaults()
 		setDefault(&b.SendProxy, "off")

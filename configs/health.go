@@ -21,7 +21,9 @@ var checkMethods = []string{"GET", "HEAD", "OPTIONS"}
 // goodStatuses are those of a server without a list of its own.
 var goodStatuses = health.StatusRange{First: 200, Last: 399}
 
-func (v validator) health(h *healthCheck) {
+// health checks how servers are asked whether they are up. The targets are known.
+func (v validator) health(b *backend) {
+	h := &b.Health
 	if !h.given {
 		return
 	}
@@ -51,6 +53,15 @@ func (v validator) health(h *healthCheck) {
 	between(v, h.Timeout, minTimeout, maxCheckInterval, "", formatDuration)
 	between(v, h.Rise, 1, maxCheckCount, "", decimal)
 	between(v, h.Fall, 1, maxCheckCount, "", decimal)
+	if h.Port.ok && h.Port.v > 0 && b.allUnix() {
+		v.warn(h.Port.place, "has no effect: each server of this backend is a unix socket, which has no port; leave it out")
+	}
+}
+
+// allUnix reports whether all servers are unix sockets. It does not where one of them could not be read.
+func (b *backend) allUnix() bool {
+	unread := b.Servers.near || b.Servers.given && !b.Servers.ok || b.Server.unread() || len(b.targets) < len(b.Servers.v)+len(b.Server.items)
+	return !unread && len(b.targets) > 0 && !slices.ContainsFunc(b.targets, func(t *target) bool { return t.path == "" })
 }
 
 // healthRequest checks what an http check sends and what it expects.

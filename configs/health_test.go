@@ -68,3 +68,33 @@ func TestProblemsOfHealthChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestUnixSocketsHaveNoPortToCheck(t *testing.T) {
+	const ignored = "backend.app.health.port: has no effect: each server of this backend is a unix socket, which has no port; leave it out"
+	for _, c := range []struct{ lines, want string }{
+		{"servers = ['unix:/run/a']\n[backend.app.health]\nport = 81", "f:9:8: " + ignored},
+		{"servers = ['unix:/run/a', 'unix:/run/b']\n[backend.app.health]\ntype = 'tcp'\nport = 81", "f:10:8: " + ignored},
+		{"[[backend.app.server]]\naddress = 'unix:/run/a'\n[backend.app.health]\nport = 81", "f:10:8: " + ignored},
+		{"servers = ['unix:/run/a']\n[backend.app.health]\nport = 0", ""},
+		{"servers = ['unix:/run/a']\n[backend.app.health]", ""},
+		{"servers = ['unix:/run/a', '10.0.0.1']\n[backend.app.health]\nport = 81", ""},
+		{"servers = ['unix:/run/a', 'a.example']\n[backend.app.health]\nport = 81", ""},
+		{"servers = ['10.0.0.1']\n[backend.app.health]\nport = 81", ""},
+	} {
+		if got := warningsOf(t, balanced(c.lines)); got != c.want {
+			t.Errorf("%s\ngot  %s\nwant %s", c.lines, got, c.want)
+		}
+	}
+	for _, servers := range []string{ // what could not be read may have one
+		"servers = ['unix:/run/a', '10.0.0.1:0']",
+		"servers = ['unix:/run/a', 1]",
+		"servers = ['unix:/run/a']\nserver = '10.0.0.1'",
+		"serverss = ['10.0.0.1']\n[[backend.app.server]]\naddress = 'unix:/run/a'",
+	} {
+		var warnings Problems
+		text := balanced(servers + "\n[backend.app.health]\nport = 81")
+		if _, err := Parse(t.Context(), "f", []byte(text), nil, WithWarnings(&warnings)); err == nil || len(warnings) > 0 {
+			t.Errorf("%s\ngave error %v and warnings %v", text, err, warnings)
+		}
+	}
+}

@@ -366,6 +366,7 @@ type backend struct {
 	// retryStatus is what retry_on has besides words.
 	retryStatus *loop.StatusSet
 	socket      *loop.BackendSocket // of connections to all servers; nil: nothing is set
+	raw         bool                // nothing but sock listeners leads to it
 }
 
 // healthCheck is the table that has a backend's servers checked.

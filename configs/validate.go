@@ -74,6 +74,9 @@ func validate(r *report, f *file, fileLimit uint64) {
 	v.admin()
 	v.nothingMissing()
 	v.nothingUnused()
+	for _, b := range f.Backends.items {
+		v.retries(b)
+	}
 	for _, r := range f.Routes.items {
 		v.contradictions(r)
 	}
@@ -435,8 +438,8 @@ func (v validator) backend(i int) {
 	v.connections(b)
 	between(v, b.DisableTime, minTimeout, maxTimeout, "0 never to rest a server, or ", formatDuration)
 	v.timeouts(&b.Timeouts, "a backend", func(s scope) bool { return s&ofBackend != 0 })
-	v.health(&b.Health)
 	v.servers(b)
+	v.health(b)
 	v.sticky(b)
 	v.names(b)
 	v.waiting(b)
@@ -548,6 +551,7 @@ func (v validator) nothingUnused() {
 		switch {
 		case used[i]:
 		case slices.ContainsFunc(v.f.Listeners.items, isItsOwn):
+			b.raw = true
 			v.nothingOfRequests(b)
 		default:
 			v.warn(b.place, "no route leads to this backend")
@@ -560,9 +564,11 @@ func (v validator) nothingUnused() {
 	}
 }
 
+// onlyRaw is why what is for requests has no effect in a backend.
+const onlyRaw = "only sock listeners lead to this backend, and they parse nothing"
+
 // nothingOfRequests warns of what a backend has for requests, where only sock listeners lead to it.
 func (v validator) nothingOfRequests(b *backend) {
-	const raw = "only sock listeners lead to this backend, and they parse nothing"
 	for _, x := range []struct {
 		given bool
 		place
@@ -571,16 +577,16 @@ func (v validator) nothingOfRequests(b *backend) {
 		{b.Ping.given, b.Ping.place},
 	} {
 		if x.given {
-			v.warn(x.place, "has no effect: %s", raw)
+			v.warn(x.place, "has no effect: %s", onlyRaw)
 		}
 	}
 	for _, on := range b.RetryOn.v {
 		if on.v != "" && strings.Trim(on.v, "0123456789-") == "" {
-			v.warn(on.place, "%s has no effect: %s", quoted(on.v), raw)
+			v.warn(on.place, "%s has no effect: %s", quoted(on.v), onlyRaw)
 		}
 	}
 	if b.Balance.v == "ewma" {
-		v.warn(b.Balance.place, `"ewma" goes by requests under way alone: %s, so that there is no latency to measure: "random" says the same`, raw)
+		v.warn(b.Balance.place, `"ewma" goes by requests under way alone: %s, so that there is no latency to measure: "random" says the same`, onlyRaw)
 	}
 }
 

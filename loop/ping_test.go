@@ -144,6 +144,35 @@ func TestAServerThatDoesNotWantTheBodyInTime(t *testing.T) {
 	p.wantRecords("200 1 ok")
 }
 
+// To retry_on it is as if there were no connection; but there is one, and the budget pays.
+func TestAServerThatDoesNotWantTheBodyInTimeCostsARetry(t *testing.T) {
+	for _, left := range []float64{0, 1} {
+		tr := newTrace(t)
+		silent, o := tr.origin(), tr.origin()
+		budget := budgetOf(left, 1)
+		p := tr.proxy(setup{
+			with: pinging(short), balance: balance.Options{Algorithm: "first"}, failover: Backend{RetryOn: RetryConnect, Budget: budget},
+		}, silent, o)
+		c := p.dial()
+		c.send(post("/", "body"))
+		silent.accept().wantPing()
+		if left == 0 {
+			c.wantError("POST", 504)
+			o.wantNobody()
+			continue
+		}
+		y := o.accept()
+		y.wantHead()
+		y.send(goOn)
+		y.wantBytes("body")
+		y.send(ok("fine"))
+		c.want(200, "fine")
+		if n := budget.retries(); n != 1 {
+			t.Errorf("%v retries were paid, want 1", n)
+		}
+	}
+}
+
 func TestNoServerWantsTheBodyInTime(t *testing.T) {
 	tr := newTrace(t)
 	o := tr.origin()
