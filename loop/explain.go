@@ -354,6 +354,7 @@ func (e *explaining) heard() []byte {
 func (e *explaining) respond() {
 	s, x, now := e.s, e.x, e.s.l.now
 	c := s.origin
+	asked := s.x.pinging     // by its answer, it has not had the body yet
 	s.l.bufs.release(&c.out) // the server has taken it
 	s.req, s.x.up.done, s.x.waitsFor100, s.x.pinging, s.x.sent, s.x.heard = halfDone, true, false, false, true, true
 	s.l.bufs.append(&c.in, e.q.Response[:min(len(e.q.Response), MaxExplained)])
@@ -382,7 +383,7 @@ func (e *explaining) respond() {
 		}
 	}
 	x.Status = s.x.status
-	if x.Backend.RetryStatus.Has(x.Status) {
+	if x.Backend.RetryStatus.Has(x.Status) && (asked || s.x.mayGoElsewhere()) && x.Backend.MaxAttempts != 1 {
 		x.Reason, x.Blame = "another server may be asked after this status; the client gets this of the last", backendKey(x.Backend)+".retry_on"
 	}
 	if s.t != nil {

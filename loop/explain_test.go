@@ -202,6 +202,31 @@ func TestAnExplanationIsOfTheLastServer(t *testing.T) {
 	}
 }
 
+// Another server is spoken of only where one may be asked.
+func TestAnExplanationKnowsWhetherAStatusMayBeTriedAgain(t *testing.T) {
+	set := new(StatusSet)
+	set.Add(503)
+	set.Add(421)
+	for _, test := range []struct {
+		method, status string
+		attempts       int
+		again          bool
+	}{
+		{"GET", "503", 0, true},
+		{"GET", "503", 2, true},
+		{"GET", "503", 1, false},
+		{"GET", "200", 0, false},
+		{"POST", "503", 0, false},
+		{"POST", "421", 0, true},
+	} {
+		plan := planOf(t, setup{with: func(p *Plan) { p.Backends[0].RetryStatus, p.Backends[0].MaxAttempts = set, test.attempts }})
+		x := explained(t, plan, test.method+" / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 "+test.status+" No\r\nContent-Length: 0\r\n\r\n")
+		if again := x.Blame == "backend.app.retry_on"; again != test.again {
+			t.Errorf("%+v: %q, %q", test, x.Reason, x.Blame)
+		}
+	}
+}
+
 // The client is the one that a PROXY header names.
 func TestAnExplanationOfAClientThatAProxyNames(t *testing.T) {
 	tr := newTrace(t)

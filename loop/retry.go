@@ -157,9 +157,7 @@ func (s *session) unpaid() {
 // given to a server again, and there is one: then that is reserved. Of the response rest has been read behind the head.
 func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool {
 	x := s.x
-	// 421 is said before anything is done, so that any request may go elsewhere (RFC 9110, 15.5.20).
-	safe := x.req.Method.Idempotent() || x.res.Status == 421 || !x.sent
-	if !safe || !x.held || !s.permitted(faultPassedOver) {
+	if !x.mayGoElsewhere() || !x.held || !s.permitted(faultPassedOver) {
 		return false
 	}
 	x.tried.Add(x.target)
@@ -178,6 +176,12 @@ func (s *session) passesOver(rest window, body httpparse.Framing, now Time) bool
 		s.keepRest(rest, rest.w-rest.r)
 	}
 	return true
+}
+
+// mayGoElsewhere reports whether it does no harm to give a request that has been answered to another server too. 421 is said
+// before anything is done, so that any request may (RFC 9110, 15.5.20).
+func (x *exchange) mayGoElsewhere() bool {
+	return x.req.Method.Idempotent() || x.res.Status == 421 || !x.sent
 }
 
 // reserve reserves another server for a request that a server has answered, if there is one.
