@@ -17,8 +17,8 @@ const (
 	every80 = 0x80 * every01
 )
 
-// load returns the eight bytes of buf from at on. The caller has seen that they are there: a second look would cost as much
-// as all else that is done with them.
+// load returns the eight bytes of buf from at on. The caller has seen that they are there, which the compiler would not
+// know: it would look again for each eight.
 func load(buf []byte, at int) uint64 {
 	return binary.LittleEndian.Uint64((*[8]byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at))[:])
 }
